@@ -1,0 +1,1 @@
+"""Where code runs: one public module a device kind."""

@@ -1,0 +1,1 @@
+"""The runtimes an agent can measure with: one public module a runtime."""

@@ -1,0 +1,1 @@
+"""What an agent can read about the state of its machine: one public module a source."""

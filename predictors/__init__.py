@@ -1,0 +1,1 @@
+"""Guessing: one public module a predictor."""

@@ -1,0 +1,1 @@
+"""Measuring: build, run, judge, record."""

@@ -1,0 +1,1 @@
+"""From a workload to an artifact: one public module a runtime."""

@@ -1,0 +1,1 @@
+"""Tables of other tools: one public module a format."""

@@ -1,0 +1,1 @@
+"""What is measured or computed: one public module a metric."""

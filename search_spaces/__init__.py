@@ -1,0 +1,1 @@
+"""What is built: one public module a search space; one graph, many views."""

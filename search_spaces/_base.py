@@ -1,0 +1,101 @@
+"""The contract of a search space."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hilnas.errors import Infeasible
+from hilnas.records import Architecture
+from search_spaces._graph import Block, Graph
+
+
+class SearchSpace(ABC):
+    """A set of architectures that one graph function expands.
+
+    A space holds only its options (width, classes ...), given to the constructor by keyword; everything else is a
+    pure function. Architectures are values: they may be shared, hashed and stored. Randomness comes from the
+    generator that is handed in, nothing else.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def options(self) -> Mapping[str, Any]:
+        """Return the constructor's keywords as a JSON value; `type(self)(**options)` is the same space."""
+
+    @property
+    @abstractmethod
+    def cardinalities(self) -> tuple[int, ...]:
+        """Return how many choices each decision has, in the order a controller takes them."""
+
+    @property
+    @abstractmethod
+    def input_shape(self) -> tuple[int, ...]:
+        """Return the input shape (batch, channels, height, width)."""
+
+    @abstractmethod
+    def architecture(self, decisions: tuple[int, ...]) -> Architecture:
+        """Return the architecture of the decisions; raise UsageError for decisions outside the space."""
+
+    @abstractmethod
+    def parse(self, text: str) -> Architecture:
+        """Return the architecture of a text, with or without the space's prefix; raise UsageError if it is none."""
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """Return a random architecture whose output depends on its input."""
+
+    @abstractmethod
+    def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
+        """Return a connected architecture that differs in exactly one decision."""
+
+    @abstractmethod
+    def enumerate(self) -> Iterator[Architecture]:
+        """Yield every architecture once, the disconnected ones included; raise UsageError where there are too many."""
+
+    @abstractmethod
+    def graph(self, architecture: Architecture) -> Graph:
+        """Return the network as it is trained: nothing pruned, nothing folded."""
+
+    @abstractmethod
+    def canonical(self, architecture: Architecture) -> str:
+        """Return a text that two architectures share exactly when they compute the same functions."""
+
+    @abstractmethod
+    def encode(self, architecture: Architecture) -> NDArray[np.float64]:
+        """Return a one-hot encoding of the decisions, shape (sum of cardinalities,)."""
+
+    @abstractmethod
+    def blocks(self) -> tuple[Block, ...]:
+        """Return every distinct block with operators that graphs of this space are made of."""
+
+    def sample_distinct(self, n: int, seed: int, exclude: frozenset[str] = frozenset()) -> list[Architecture]:
+        """Return n random architectures of different canonical form, none of them in `exclude` (canonical forms).
+
+        The first m of n + m are the n: a longer sample of the same seed begins with the shorter one.
+        Raises Infeasible when the space is exhausted.
+        """
+        rng = np.random.default_rng(seed)
+        seen = set(exclude)
+        found: list[Architecture] = []
+        misses = 0
+        while len(found) < n:
+            candidate = self.sample(rng)
+            form = self.canonical(candidate)
+            if form not in seen:
+                seen.add(form)
+                found.append(candidate)
+                misses = 0
+                continue
+            misses += 1
+            if misses > 100_000:
+                raise Infeasible(
+                    f"{self.name} has no {n} distinct architectures left", f"{len(found)} were found.", "Ask for fewer."
+                )
+        return found

@@ -1,0 +1,179 @@
+"""The one graph of a network; everything else is a view of it.
+
+A `Graph` is a list of `Call`s. A call applies a `Block` (a small, immutable, shared piece of network: what a lookup
+table has an entry for) to named tensors. A block is a chain of `Operator`s. Spaces intern their blocks, so a view
+that depends on the block alone is computed once per block and not once per network.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import prod
+from typing import Literal, NamedTuple
+
+OperatorKind = Literal["conv2d", "batch_norm", "relu", "avg_pool2d", "global_avg_pool", "linear", "add", "zeros"]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """The type of a tensor: shape (batch first), bits per value."""
+
+    shape: tuple[int, ...]
+    bits: int = 32
+
+    @property
+    def elements(self) -> int:
+        """Return the number of values."""
+        return prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the bytes the tensor occupies."""
+        return (self.elements * self.bits + 7) // 8
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator inside a block.
+
+    `inputs` name earlier operators of the block or its inputs (`in0`, `in1` ...); its own name is its output.
+    conv2d uses kernel, stride, padding, groups, bias; avg_pool2d kernel, stride, padding (padding is not counted).
+    """
+
+    name: str
+    kind: OperatorKind
+    inputs: tuple[str, ...]
+    input_spec: TensorSpec
+    output_spec: TensorSpec
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    bias: bool = False
+    weight_bits: int = 32
+
+    @property
+    def macs(self) -> int:
+        """Return multiply-adds of convolutions and linear layers: output elements x weights per output channel."""
+        if self.kind == "conv2d":
+            return self.output_spec.elements * (self.input_spec.shape[1] // self.groups) * self.kernel**2
+        if self.kind == "linear":
+            return self.output_spec.elements * self.input_spec.shape[-1]
+        return 0
+
+    @property
+    def params(self) -> int:
+        """Return trainable parameters (batch normalisation: scale and shift)."""
+        channels_in, channels_out = self.input_spec.shape[1], self.output_spec.shape[1]
+        if self.kind == "conv2d":
+            return channels_out * (channels_in // self.groups) * self.kernel**2 + channels_out * self.bias
+        if self.kind == "linear":
+            return channels_out * channels_in + channels_out * self.bias
+        if self.kind == "batch_norm":
+            return 2 * channels_out
+        return 0
+
+
+@dataclass(frozen=True)
+class Block:
+    """A chain of operators with one output, the unit of a lookup table.
+
+    `kind` is a short name in the space's terms (`nor_conv_3x3`); the last operator's output is the block's output.
+    A block without operators is the identity.
+    """
+
+    kind: str
+    inputs: tuple[TensorSpec, ...]
+    operators: tuple[Operator, ...]
+
+    @cached_property
+    def output(self) -> TensorSpec:
+        """Return the type of the output."""
+        return self.operators[-1].output_spec if self.operators else self.inputs[0]
+
+    @cached_property
+    def key(self) -> str:
+        """Return the lookup key: kind, full shapes and bits (`nor_conv_3x3/1x16x32x32/1x16x32x32/w32a32`)."""
+        shapes = [self.inputs[0], self.output] if self.inputs else [self.output]
+        text = "/".join("x".join(map(str, spec.shape)) for spec in shapes)
+        weight_bits = next((op.weight_bits for op in self.operators if op.params), 32)
+        return f"{self.kind}/{text}/w{weight_bits}a{shapes[0].bits}"
+
+    @cached_property
+    def preserves_shape(self) -> bool:
+        """Return whether copies of the block can be chained (one input, same type out)."""
+        return len(self.inputs) == 1 and self.inputs[0] == self.output
+
+
+class Call(NamedTuple):
+    """One use of a block: its tensors are named `name` (the output) and `inputs`."""
+
+    name: str
+    block: Block
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network: calls in topological order, one input tensor named `input`, one output tensor."""
+
+    input: TensorSpec
+    calls: tuple[Call, ...]
+    output: str = field(default="")
+
+    def __post_init__(self) -> None:
+        if not self.output:
+            object.__setattr__(self, "output", self.calls[-1].name)
+
+    @property
+    def operators(self) -> Iterator[tuple[Call, Operator]]:
+        """Return every operator with the call it belongs to, in topological order."""
+        return ((call, op) for call in self.calls for op in call.block.operators)
+
+    @cached_property
+    def block_counts(self) -> Counter[Block]:
+        """Return how often each block is used (by identity of value)."""
+        counts: dict[int, tuple[Block, int]] = {}
+        for call in self.calls:
+            block, n = counts.get(id(call.block), (call.block, 0))
+            counts[id(call.block)] = (block, n + 1)
+        total: Counter[Block] = Counter()
+        for block, n in counts.values():
+            total[block] += n
+        return total
+
+    @cached_property
+    def connected(self) -> bool:
+        """Return whether the output depends on the input."""
+        return self.output in self._depends_on_input
+
+    def without_dead(self) -> Graph:
+        """Return the graph without calls that cannot reach the output: what any exporter leaves."""
+        needed = {self.output}
+        kept: list[Call] = []
+        for call in reversed(self.calls):
+            if call.name in needed:
+                kept.append(call)
+                needed.update(call.inputs)
+        return replace(self, calls=tuple(reversed(kept)), output=self.output)
+
+    def live(self) -> Graph:
+        """Return only calls on a path from input to output: what is left once a runtime has folded constants."""
+        dependent = self._depends_on_input
+        calls = tuple(
+            call._replace(inputs=tuple(name for name in call.inputs if name in dependent))
+            for call in self.without_dead().calls
+            if call.name in dependent
+        )
+        return replace(self, calls=calls, output=self.output)
+
+    @cached_property
+    def _depends_on_input(self) -> frozenset[str]:
+        dependent = {"input"}
+        for call in self.calls:
+            if any(name in dependent for name in call.inputs):
+                dependent.add(call.name)
+        return frozenset(dependent)

@@ -1,0 +1,1 @@
+"""Choosing: one public module a searcher."""

@@ -1,0 +1,1 @@
+"""Where accuracy comes from: one public module an evaluator."""
