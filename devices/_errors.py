@@ -1,0 +1,52 @@
+"""What can be wrong with a device.
+
+    DeviceError             (hilnas.errors) exit 4
+    ├── DeviceBusy          somebody else measures on it
+    ├── AgentLost           the measuring program died or went silent
+    ├── AgentProtocolError  what the measuring program says makes no sense
+    └── RuntimeMissing      the backend's runtime cannot be imported there
+
+Operating-system errors of starting a process or taking a lock are translated by `translated`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hilnas.errors import DeviceError
+
+
+class DeviceBusy(DeviceError):
+    """Somebody else measures on the device."""
+
+
+class AgentLost(DeviceError):
+    """The measuring program died or went silent."""
+
+
+class AgentProtocolError(DeviceError):
+    """What the measuring program says makes no sense."""
+
+
+class RuntimeMissing(DeviceError):
+    """The backend's runtime cannot be imported on the device."""
+
+
+@contextmanager
+def translated(device: str) -> Iterator[None]:
+    """Turn errors of the operating system into DeviceErrors that name the device."""
+    try:
+        yield
+    except (BrokenPipeError, ConnectionError, EOFError) as error:
+        raise AgentLost(f"the agent on {device} has gone: {error}", "It was killed or crashed.", _AGAIN) from error
+    except FileNotFoundError as error:
+        raise DeviceError(f"{device}: {error.filename} is missing", "", _DOCTOR.format(device)) from error
+    except PermissionError as error:
+        raise DeviceError(f"{device}: no permission for {error.filename}", "", _DOCTOR.format(device)) from error
+    except OSError as error:
+        raise DeviceError(f"{device}: {error.strerror or error}", "", _DOCTOR.format(device)) from error
+
+
+_AGAIN = "What was measured is kept; continue with: hilnas runs resume RUN"
+_DOCTOR = "Run: hilnas devices doctor {}"
