@@ -39,6 +39,8 @@ class Device(ABC):
 
     #: The builder in profiler/builders that makes artifacts for this device; a config may override it.
     default_backend: ClassVar[str]
+    #: Whether the same artifact always gives the same value, so that once is enough.
+    deterministic: ClassVar[bool] = False
 
     def __init__(self, config: DeviceConfig) -> None:
         self.config = config

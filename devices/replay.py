@@ -21,6 +21,7 @@ class Replay(Device):
     """Answers from a mapping of subjects (an architecture's text) to seconds, received from its caller."""
 
     default_backend = "symbolic"
+    deterministic = True
 
     def __init__(self, config: DeviceConfig, latencies_s: Mapping[str, float] | None = None) -> None:
         super().__init__(config)

@@ -1,0 +1,278 @@
+"""A campaign: many workloads on one device, randomly interleaved, judged, resumable at any moment.
+
+Invocations go round by round: in every round each workload that is not yet decided is invoked once, in random
+order. After each invocation the result is committed, so a campaign that is killed continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from devices._base import Device, Session
+from devices._config import DeviceConfig, parse_config
+from hilnas import plugins
+from hilnas.deadline import Deadline
+from hilnas.errors import HilnasError
+from hilnas.records import Artifact, Measurement, MeasurementProtocol, Run, Workload
+from profiler._errors import DiskFull
+from profiler._judgement import Invocation, Verdict, drifted, judge, mark_drift, noise_floor
+from profiler._plan import sentinel_workload
+from profiler._workspace import Workspace
+from profiler.builders._base import Builder
+
+_LOG = logging.getLogger("hilnas.campaign")
+
+#: Called with (decided, all, text) after every invocation.
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The figures of a campaign, cumulative over its resumes.
+
+    `duty_cycle`: warm-up and timed calls over campaign seconds (`elapsed_s`, with a session open). `noise_floor`:
+    relative standard deviation of the sentinel's medians.
+    """
+
+    run_id: str
+    device: str
+    state: str
+    workloads: int
+    ok: int
+    failed: int
+    rejected: int
+    pending: int
+    invocations: int
+    duty_cycle: float | None
+    noise_floor: float | None
+    elapsed_s: float
+    seconds_per_workload: float | None
+    median_relative_half_width: float | None
+    causes: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignResult:
+    """What a campaign has given: its summary, and one measurement a workload in the order they were asked for."""
+
+    run_id: str
+    summary: Summary
+    measurements: list[Measurement]
+
+
+def measure(
+    workspace: Workspace,
+    config: DeviceConfig,
+    workloads: Sequence[Workload],
+    *,
+    protocol: MeasurementProtocol | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    space: str | None = None,
+) -> CampaignResult:
+    """Measure workloads newly in a campaign of their own; raise DeviceError when the device cannot be used."""
+    device = open_device(config, workspace)
+    protocol = protocol or MeasurementProtocol()
+    if device.deterministic:
+        protocol = replace(protocol, min_invocations=1, max_invocations=1, sentinel_every=0)
+    unique = list({workload.key: workload for workload in workloads}.values())
+    run_id = workspace.store.create_campaign(config.name, config.model_dump(mode="json"), space, protocol, seed, unique)
+    return resume(workspace, run_id, progress=progress, device=device)
+
+
+def resume(
+    workspace: Workspace, run_id: str, *, progress: Progress | None = None, device: Device | None = None
+) -> CampaignResult:
+    """Continue a campaign until every workload is decided; one that has ended is only summed up."""
+    campaign = workspace.store.campaign(run_id)
+    if device is None:
+        device = open_device(parse_config(dict(campaign.config), f"run {run_id}"), workspace)
+    work = _Campaign(workspace, campaign.run_id, device, progress or silent)
+    if work.pending():
+        work.run()
+    return result(workspace, campaign.run_id)
+
+
+def result(workspace: Workspace, run_id: str) -> CampaignResult:
+    """Return what a campaign has given so far, from the records alone."""
+    measurements = workspace.store.judged(run_id)
+    return CampaignResult(run_id, _summary(workspace, run_id, measurements), measurements)
+
+
+def open_device(config: DeviceConfig, workspace: Workspace) -> Device:
+    """Return the device of a config; a replay device receives its numbers from the workspace."""
+    kind = plugins.load("devices", config.kind, Device)
+    if config.kind != "replay":
+        return kind(config)
+    from devices.replay import Replay
+
+    return Replay(config, _recorded(config.name, workspace))
+
+
+def _recorded(name: str, workspace: Workspace) -> dict[str, float]:
+    if name.startswith("run:"):
+        measurements = workspace.store.judged(workspace.store.campaign(name.removeprefix("run:")).run_id)
+        return {item.workload.subject: item.latency_s for item in measurements if item.latency_s is not None}
+    return dict(workspace.store.column_at(name).values)
+
+
+class _Campaign:
+    """The loop over rounds; what it knows is what the records say."""
+
+    def __init__(self, workspace: Workspace, run_id: str, device: Device, progress: Progress) -> None:
+        self._workspace = workspace
+        self._store = workspace.store
+        self._run_id = run_id
+        self._device = device
+        self._progress = progress
+        campaign = self._store.campaign(run_id)
+        self._protocol = campaign.protocol
+        self._seed = campaign.seed
+        self._plan = self._store.plan(run_id)
+        self._found = self._store.invocations(run_id)
+        self._sentinels = [item for items in self._store.invocations(run_id, "sentinel").values() for item in items]
+        self._sequence = self._store.next_sequence(run_id)
+        self._builder = plugins.load("profiler.builders", device.backend, Builder)(workspace.artifacts)
+        self._artifacts: dict[str, Artifact | Run] = {}
+        self._clock = time.monotonic()
+        self._decided: dict[str, Verdict] = {}
+
+    def pending(self) -> list[Workload]:
+        """Return the workloads that need another invocation, drift taken into account."""
+        stretches = drifted(self._sentinels, self._protocol.max_drift)
+        for workload in self._plan:
+            invocations = mark_drift(self._found.get(workload.key, []), stretches)
+            self._decided[workload.key] = judge(workload, invocations, self._protocol)
+        return [workload for workload in self._plan if not self._decided[workload.key].done]
+
+    def run(self) -> None:
+        """Open a session and go round by round until nothing is pending."""
+        handler = _log_file(self._workspace.path / "logs" / f"{self._run_id}.log")
+        try:
+            self._clock = time.monotonic()
+            with self._device.session(Deadline.never()) as session:
+                self._store.set_state(self._run_id, "running", session.environment)
+                while pending := self.pending():
+                    self._round(session, pending)
+                self._sentinel(session)
+            self._store.set_state(self._run_id, "finished")
+        except BaseException as error:
+            _LOG.warning("stopped: %r", error)
+            if not isinstance(error, DiskFull):
+                self._store.set_state(self._run_id, "interrupted")
+            raise
+        finally:
+            _LOG.removeHandler(handler)
+            handler.close()
+            self._workspace.artifacts.evict(keep=frozenset())
+
+    def _round(self, session: Session, pending: Sequence[Workload]) -> None:
+        """Invoke once every pending workload that has the fewest invocations so far."""
+        counts = {workload.key: len(self._found.get(workload.key, ())) for workload in pending}
+        fewest = min(counts.values())
+        batch = [workload for workload in pending if counts[workload.key] == fewest]
+        rng = np.random.default_rng([self._seed, fewest])
+        for i in rng.permutation(len(batch)):
+            self._sentinel_if_due(session)
+            self._invoke(session, batch[i])
+            decided = sum(verdict.done for verdict in self._decided.values())
+            self._progress(decided, len(self._plan), f"round {fewest + 1}, {len(pending)} open")
+
+    def _sentinel_if_due(self, session: Session) -> None:
+        every = self._protocol.sentinel_every
+        last = self._sentinels[-1].sequence if self._sentinels else -every
+        if every and self._sequence - last >= every:
+            self._sentinel(session)
+
+    def _sentinel(self, session: Session) -> None:
+        if self._protocol.sentinel_every:
+            self._sentinels.append(self._take(session, sentinel_workload(), 1, "sentinel"))
+
+    def _invoke(self, session: Session, workload: Workload) -> None:
+        attempt = self._decided[workload.key].attempt
+        self._found.setdefault(workload.key, []).append(self._take(session, workload, attempt, "workload"))
+
+    def _take(self, session: Session, workload: Workload, attempt: int, role: str) -> Invocation:
+        """Build where needed, measure once, commit, and return what judging needs."""
+        artifact = self._build(workload)
+        run = session.measure(artifact, self._protocol) if isinstance(artifact, Artifact) else artifact
+        if run.status != "ok":
+            _LOG.info("%s: %s: %s", run.workload.name, run.status, run.cause)
+        now = time.monotonic()
+        self._store.add_run(
+            self._run_id,
+            run,
+            sequence=self._sequence,
+            attempt=attempt,
+            role=role,
+            artifact=artifact.sha256 if isinstance(artifact, Artifact) else None,
+            environment=session.environment.key,
+            elapsed_s=now - self._clock,
+        )
+        self._clock = now
+        values = run.values()
+        median_s = float(np.median(values)) if values else None
+        taken = Invocation(self._sequence, attempt, run.status, median_s, run.cause, run.transient)
+        self._sequence += 1
+        return taken
+
+    def _build(self, workload: Workload) -> Artifact | Run:
+        """Return the artifact, built once; a workload that cannot be built is a failed run."""
+        if workload.key not in self._artifacts:
+            try:
+                self._artifacts[workload.key] = self._builder.build(workload)
+            except DiskFull:
+                raise
+            except HilnasError as error:
+                self._artifacts[workload.key] = Run(workload, "failed", cause=f"build: {error.what}"[:1000])
+        return self._artifacts[workload.key]
+
+
+def _summary(workspace: Workspace, run_id: str, measurements: Sequence[Measurement]) -> Summary:
+    store = workspace.store
+    campaign = store.campaign(run_id)
+    by_status = {status: [item for item in measurements if item.status == status] for status in _STATUSES}
+    sentinels = [item for items in store.invocations(run_id, "sentinel").values() for item in items]
+    invocations = sum(map(len, store.invocations(run_id).values()))
+    planned = len(store.plan(run_id))
+    halves = [item.relative_half_width for item in by_status["ok"]]
+    widths = [half for half in halves if half is not None]
+    return Summary(
+        run_id=run_id,
+        device=campaign.device,
+        state=campaign.state,
+        workloads=planned,
+        ok=len(by_status["ok"]),
+        failed=len(by_status["failed"]),
+        rejected=len(by_status["rejected"]),
+        pending=planned - len(measurements),
+        invocations=invocations,
+        duty_cycle=store.busy_s(run_id) / campaign.wall_s if campaign.wall_s > 0 else None,
+        noise_floor=noise_floor(sentinels),
+        elapsed_s=campaign.wall_s,
+        seconds_per_workload=campaign.wall_s / len(measurements) if measurements else None,
+        median_relative_half_width=float(np.median(widths)) if widths else None,
+        causes={item.workload.name: item.cause for item in measurements if item.cause is not None},
+    )
+
+
+_STATUSES = ("ok", "failed", "rejected")
+
+
+def silent(done: int, total: int, text: str) -> None:
+    """Show nothing."""
+
+
+def _log_file(path: Path) -> logging.Handler:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    _LOG.addHandler(handler)
+    _LOG.setLevel(logging.INFO)
+    return handler

@@ -1,0 +1,28 @@
+"""The contract of a metric."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from search_spaces._graph import Graph
+
+
+class Metric(ABC):
+    """Something a network costs: its dimension (hilnas.units), and whether it is measured or follows from the graph."""
+
+    dimension: ClassVar[str]
+    #: The name of its readings and of its fields in every answer, with the SI unit.
+    stored_as: ClassVar[str]
+    #: Whether a device has to be asked.
+    measured: ClassVar[bool]
+    description: ClassVar[str]
+
+    @abstractmethod
+    def of_graph(self, graph: Graph) -> float:
+        """Return the value that follows from the graph; raise UsageError for a measured metric."""
+
+
+def not_static(name: str) -> str:
+    """Return the text for a metric that only a device can tell."""
+    return f"{name} is measured: it does not follow from the graph"

@@ -1,0 +1,21 @@
+"""A static cost: multiply-adds of convolutions and linear layers."""
+
+from __future__ import annotations
+
+from search_spaces._costs import static_costs
+
+from profiler.metrics._base import Metric
+from search_spaces._graph import Graph
+
+
+class Macs(Metric):
+    """Multiply-adds of convolutions and linear layers."""
+
+    dimension = "count"
+    stored_as = "macs"
+    measured = False
+    description = "multiply-adds of convolutions and linear layers"
+
+    def of_graph(self, graph: Graph) -> float:
+        """Return the count."""
+        return float(static_costs(graph).macs)
