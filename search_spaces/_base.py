@@ -65,7 +65,7 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def canonical(self, architecture: Architecture) -> str:
-        """Return a text that two architectures share exactly when they compute the same functions."""
+        """Return a text that two architectures share only when they compute the same functions."""
 
     @abstractmethod
     def encode(self, architecture: Architecture) -> NDArray[np.float64]:

@@ -77,12 +77,13 @@ class Operator:
         return 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Block:
     """A chain of operators with one output, the unit of a lookup table.
 
     `kind` is a short name in the space's terms (`nor_conv_3x3`); the last operator's output is the block's output.
-    A block without operators is the identity.
+    Spaces intern blocks, so identity is equality and what is computed of a block can be cached by it; across
+    processes the `key` identifies it.
     """
 
     kind: str
@@ -92,7 +93,7 @@ class Block:
     @cached_property
     def output(self) -> TensorSpec:
         """Return the type of the output."""
-        return self.operators[-1].output_spec if self.operators else self.inputs[0]
+        return self.operators[-1].output_spec
 
     @cached_property
     def key(self) -> str:
@@ -101,11 +102,6 @@ class Block:
         text = "/".join("x".join(map(str, spec.shape)) for spec in shapes)
         weight_bits = next((op.weight_bits for op in self.operators if op.params), 32)
         return f"{self.kind}/{text}/w{weight_bits}a{shapes[0].bits}"
-
-    @cached_property
-    def preserves_shape(self) -> bool:
-        """Return whether copies of the block can be chained (one input, same type out)."""
-        return len(self.inputs) == 1 and self.inputs[0] == self.output
 
 
 class Call(NamedTuple):
@@ -135,15 +131,8 @@ class Graph:
 
     @cached_property
     def block_counts(self) -> Counter[Block]:
-        """Return how often each block is used (by identity of value)."""
-        counts: dict[int, tuple[Block, int]] = {}
-        for call in self.calls:
-            block, n = counts.get(id(call.block), (call.block, 0))
-            counts[id(call.block)] = (block, n + 1)
-        total: Counter[Block] = Counter()
-        for block, n in counts.values():
-            total[block] += n
-        return total
+        """Return how often each block is used."""
+        return Counter([call.block for call in self.calls])
 
     @cached_property
     def connected(self) -> bool:

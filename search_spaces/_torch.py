@@ -1,0 +1,118 @@
+"""The PyTorch view of a graph: a module that trains, and weights in and out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from search_spaces._graph import Graph, Operator
+from search_spaces._weights import Weights, make_weights
+
+Compute = Callable[..., Tensor]
+
+
+class GraphModule(nn.Module):
+    """Runs every call of a graph, the dead ones included: the network as it is trained."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+        self.layers = nn.ModuleDict()
+        #: (output, compute, inputs) in order, with global tensor names.
+        self._steps: list[tuple[str, Compute, tuple[str, ...]]] = []
+        for call in graph.calls:
+            last = call.block.operators[-1].name
+            for operator in call.block.operators:
+                names = tuple(_global_name(call.name, call.inputs, source) for source in operator.inputs)
+                output = call.name if operator.name == last else f"{call.name}.{operator.name}"
+                self._steps.append((output, self._compute(f"{call.name}/{operator.name}", operator), names))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output, shape (batch, classes); any batch size will do."""
+        tensors = {"input": x}
+        for output, compute, names in self._steps:
+            inputs = [tensors[name] for name in names]
+            tensors[output] = compute(*inputs) if inputs else compute(x)
+        return tensors[self.graph.output]
+
+    def _compute(self, name: str, operator: Operator) -> Compute:
+        layer = _layer(operator)
+        if layer is not None:
+            self.layers[name] = layer
+            return layer
+        return _function(operator)
+
+
+def to_module(graph: Graph, weights: Weights | None = None, seed: int = 0) -> GraphModule:
+    """Return the network as a module in training mode, with the given weights or the seeded ones."""
+    module = GraphModule(graph)
+    load_weights(module, make_weights(graph, seed) if weights is None else weights)
+    return module
+
+
+def load_weights(module: GraphModule, weights: Weights) -> None:
+    """Copy weights by name into the module; raise KeyError for one that is missing."""
+    with torch.no_grad():
+        for name, tensor in _named_tensors(module):
+            tensor.copy_(torch.from_numpy(np.array(weights[name], np.float32)))
+
+
+def read_weights(module: GraphModule) -> dict[str, NDArray[np.float32]]:
+    """Return the module's weights and statistics by name, as `to_onnx` takes them."""
+    return {name: tensor.detach().cpu().numpy().astype(np.float32) for name, tensor in _named_tensors(module)}
+
+
+def _named_tensors(module: GraphModule) -> list[tuple[str, Tensor]]:
+    found = []
+    for name, layer in module.layers.items():
+        for parameter, tensor in [*layer.named_parameters(), *layer.named_buffers()]:
+            if parameter != "num_batches_tracked":
+                found.append((f"{name.replace('/', '.')}.{parameter}", tensor))
+    return found
+
+
+def _global_name(call: str, inputs: tuple[str, ...], source: str) -> str:
+    if source.startswith("in") and source[2:].isdigit():
+        return inputs[int(source[2:])]
+    return f"{call}.{source}"
+
+
+def _layer(operator: Operator) -> nn.Module | None:
+    before, after = operator.input_spec.shape[1], operator.output_spec.shape[1]
+    if operator.kind == "conv2d":
+        return nn.Conv2d(
+            before,
+            after,
+            operator.kernel,
+            operator.stride,
+            operator.padding,
+            groups=operator.groups,
+            bias=operator.bias,
+        )
+    if operator.kind == "linear":
+        return nn.Linear(before, after, bias=operator.bias)
+    if operator.kind == "batch_norm":
+        return nn.BatchNorm2d(after)
+    if operator.kind == "relu":
+        return nn.ReLU()
+    if operator.kind == "avg_pool2d":
+        return nn.AvgPool2d(operator.kernel, operator.stride, operator.padding, count_include_pad=False)
+    return None
+
+
+def _function(operator: Operator) -> Compute:
+    if operator.kind == "add":
+        return torch.add
+    if operator.kind == "global_avg_pool":
+        return _global_average
+    shape = operator.output_spec.shape[1:]
+    return lambda x: x.new_zeros((x.shape[0], *shape))
+
+
+def _global_average(x: Tensor) -> Tensor:
+    return functional.adaptive_avg_pool2d(x, 1).flatten(1)
