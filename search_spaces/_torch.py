@@ -30,7 +30,7 @@ class GraphModule(nn.Module):
             for operator in call.block.operators:
                 names = tuple(_global_name(call.name, call.inputs, source) for source in operator.inputs)
                 output = call.name if operator.name == last else f"{call.name}.{operator.name}"
-                self._steps.append((output, self._compute(f"{call.name}/{operator.name}", operator), names))
+                self._steps.append((output, self._compute(f"{call.name}__{operator.name}", operator), names))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output, shape (batch, classes); any batch size will do."""
@@ -72,7 +72,7 @@ def _named_tensors(module: GraphModule) -> list[tuple[str, Tensor]]:
     for name, layer in module.layers.items():
         for parameter, tensor in [*layer.named_parameters(), *layer.named_buffers()]:
             if parameter != "num_batches_tracked":
-                found.append((f"{name.replace('/', '.')}.{parameter}", tensor))
+                found.append((name.replace("__", ".") + "." + parameter, tensor))
     return found
 
 
