@@ -67,7 +67,7 @@ class NasBench201(SearchSpace):
 
     def architecture(self, decisions: tuple[int, ...]) -> Architecture:
         """Return the cell whose edges have these operations (indices into OPERATIONS)."""
-        if len(decisions) != len(EDGES) or any(not 0 <= item < len(OPERATIONS) for item in decisions):
+        if len(decisions) != len(EDGES) or any(item not in range(len(OPERATIONS)) for item in decisions):
             raise UsageError(f"{decisions!r} are no decisions of nasbench201", "Six indices from 0 to 4 are expected.")
         return _architecture(tuple(map(int, decisions)))
 
@@ -171,8 +171,9 @@ def _canonical(decisions: tuple[int, ...]) -> str:
     """Return the expression of the output node, as the benchmark's authors define it (6,466 distinct ones).
 
     Zeros pass through every operation, skips are the identity, the terms of a sum know no order, and what does not
-    reach the output never appears. Zero terms of a sum and sums within sums are kept, as in the published count:
-    without them 4,930 would be left.
+    reach the output never appears. As published, a sum keeps its zero terms and two sums are merged only where the
+    sorted texts meet (4,930 forms would be left otherwise), so the names of the operations are part of the definition:
+    they decide the order.
     """
     nodes = ["0"]
     for target in (1, 2, 3):
@@ -183,7 +184,7 @@ def _canonical(decisions: tuple[int, ...]) -> str:
             if item == 0 or nodes[source] == "#":
                 terms.append("#")
             else:
-                terms.append(nodes[source] if item == 1 else f"({nodes[source]})@{item}")
+                terms.append(nodes[source] if item == 1 else f"({nodes[source]})@{OPERATIONS[item]}")
         nodes.append("+".join(sorted(terms)))
     return nodes[3]
 
