@@ -19,9 +19,13 @@ from devices.agent._wire import Closed, Lines, WireError
 from hilnas.deadline import Deadline
 from hilnas.records import Artifact, Environment, MeasurementProtocol, Reading, Run
 
-#: Others took more than this share of a core, or the hypervisor more than this, while we timed.
-_MAX_FOREIGN_CORES = 0.5
+#: Others may use the cores we leave free, and at least this much of one: one busy neighbour moves the median of a
+#: single thread by less than 1 %, one that shares our core by much more.
+_MIN_FOREIGN_CORES = 0.5
+#: The hypervisor took more than this many cores while we timed.
 _MAX_STOLEN_CORES = 0.1
+#: A single thread that computes is off its core for more than this share of the time: it was pushed off.
+_MAX_PREEMPTED = 0.05
 #: What the clock of /proc/stat cannot resolve in a short invocation (ticks of 10 ms on each side).
 _TICK_SLACK_S = 0.04
 _START_S = 60.0
@@ -108,7 +112,8 @@ class AgentSession(Session):
         return self._run(artifact, answer)
 
     def _run(self, artifact: Artifact, answer: _Answer) -> Run:
-        doubt = _doubt(answer)
+        threads = self._config.options.threads
+        doubt = _doubt(answer, float(self._host.get("usable_cpus", 1)) - threads, threads)
         readings = (
             Reading("latency_s", tuple(ns / 1e9 for ns in answer.samples_ns)),
             Reading("load_s", (answer.load_s,)),
@@ -157,7 +162,8 @@ class AgentSession(Session):
             raise _as_device_error(self._config.name, error) from error
         if hello.get("op") != "hello" or hello.get("protocol") != PROTOCOL_VERSION:
             raise AgentProtocolError(f"{self._config.name}: the agent does not speak protocol {PROTOCOL_VERSION}")
-        self._host = hello.get("host", {})
+        host = hello.get("host", {})
+        self._host = host if isinstance(host, dict) else {}
 
     def _receive(self, lines: Lines, deadline: Deadline) -> dict[str, Any]:
         message = lines.receive(deadline.remaining())
@@ -172,12 +178,15 @@ def _as_device_error(name: str, error: Exception) -> AgentLost | AgentProtocolEr
     return AgentProtocolError(f"{name}: the agent's answer makes no sense: {_plain(str(error))}")
 
 
-def _doubt(answer: _Answer) -> str | None:
+def _doubt(answer: _Answer, free_cores: float, threads: int) -> str | None:
     """Return why the state of the device makes the samples doubtful, None when nothing does."""
     before, after = answer.before, answer.after
     throttled = _difference(before, after, "throttle", "events")
     if throttled:
         return f"throttled: {throttled:.0f} events while it was timed"
+    preempted = 1 - answer.cpu_s / answer.busy_s if threads == 1 and answer.busy_s > 0 else 0.0
+    if preempted > _MAX_PREEMPTED:
+        return f"contended: the worker was off its core for {preempted:.0%} of the time"
     wall_s = float(after.get("monotonic_s", 0.0)) - float(before.get("monotonic_s", 0.0))
     if wall_s <= 0:
         return None
@@ -187,7 +196,7 @@ def _doubt(answer: _Answer) -> str | None:
     # What the worker used outside the timed part (load, first run) is ours as well.
     own_s = answer.cpu_s + (answer.elapsed_s - answer.busy_s)
     foreign_s = _difference(before, after, "cpu_load", "busy_s") - own_s
-    if foreign_s > _MAX_FOREIGN_CORES * wall_s + _TICK_SLACK_S:
+    if foreign_s > max(_MIN_FOREIGN_CORES, free_cores) * wall_s + _TICK_SLACK_S:
         return f"contended: other processes used {foreign_s / wall_s:.2f} cores"
     return None
 

@@ -89,16 +89,16 @@ class MeasurementProtocol:
     `relative_half_width`, at least `min_invocations`, at most `max_invocations`.
     """
 
-    min_invocations: int = 6
+    min_invocations: int = 5
     max_invocations: int = 12
     relative_half_width: float = 0.01
     reject_half_width: float = 0.05
     within_half_width: float = 0.01
-    min_warmup_s: float = 0.06
+    min_warmup_s: float = 0.08
     max_warmup_s: float = 3.0
     min_calls: int = 30
-    min_measure_s: float = 0.12
-    max_measure_s: float = 0.5
+    min_measure_s: float = 0.2
+    max_measure_s: float = 0.6
     max_calls: int = 5000
     block_s: float = 0.01
     max_attempts: int = 3

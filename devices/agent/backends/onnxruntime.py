@@ -27,7 +27,7 @@ _runtime: Optional[Any] = None
 def prepare(options: Dict[str, Any]) -> None:
     """Import the runtime into the template; raise ImportError where it is missing."""
     global _runtime
-    import numpy  # noqa: F401  (so that forked workers have it)
+    import numpy.random  # noqa: F401  (imported lazily otherwise, in every worker)
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(3)
