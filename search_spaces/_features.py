@@ -16,12 +16,17 @@ _CLASSES = ("conv1x1", "conv3x3", "conv_other", "depthwise", "linear", "pool", "
 _PER_CLASS = ("n", "macs", "bytes")
 _OF_GRAPH = (
     "weight_bytes",
+    "macs",
+    "activation_bytes",
+    "arithmetic_intensity",
     "relu_tensors",
     "relu_tensor_bytes",
     "depth",
     "peak_activation_bytes",
-    "arithmetic_intensity",
+    "peak_tensors",
 )
+_N_CLASSES = len(_CLASSES) * len(_PER_CLASS)
+#: Names of the features, in their order.
 FEATURES: tuple[str, ...] = (*(f"{what}_{name}" for name in _CLASSES for what in _PER_CLASS), *_OF_GRAPH)
 
 
@@ -29,26 +34,23 @@ def physical_features(graph: Graph) -> NDArray[np.float64]:
     """Return the features of a graph, shape (len(FEATURES),); all 0 where the output ignores the input.
 
     Per class of kernel: how many, their multiply-adds, the activation bytes they read and write. Then weight bytes,
-    distinct tensors that a ReLU reads (a runtime shares their result) with their bytes, operators on the longest
-    path, the most activation bytes alive at once, and multiply-adds per byte moved.
+    the sums of multiply-adds and of activation bytes, multiply-adds per byte moved, distinct tensors between blocks
+    that a ReLU reads (a runtime shares their result) with their bytes, operators on the longest path, and the most
+    bytes and the most tensors between blocks alive at once.
     """
     if not graph.connected:
         return np.zeros(len(FEATURES))
     live = graph.live()
-    found = np.zeros(len(FEATURES))
-    n_classes = len(_CLASSES) * len(_PER_CLASS)
+    counted = np.zeros(_N_CLASSES + 1)
     for block, n in live.block_counts.items():
-        found[: n_classes + 1] += n * _of_block(block)
+        counted += n * _of_block(block)
+    weight_bytes = counted[_N_CLASSES]
+    macs, activation_bytes = counted[1:_N_CLASSES:3].sum(), counted[2:_N_CLASSES:3].sum()
+    intensity = macs / (activation_bytes + weight_bytes)
     relu_reads = {call.inputs[0]: call.block for call in live.calls if call.block.operators[0].kind == "relu"}
-    moved = found[2:n_classes:3].sum() + found[n_classes]
-    found[n_classes + 1 :] = (
-        len(relu_reads),
-        sum(block.inputs[0].size_bytes for block in relu_reads.values()),
-        _depth(live),
-        _peak_activation_bytes(live),
-        found[1:n_classes:3].sum() / moved,
-    )
-    return found
+    relu_bytes = sum(block.inputs[0].size_bytes for block in relu_reads.values())
+    rest = (macs, activation_bytes, intensity, len(relu_reads), relu_bytes, _depth(live), *_peaks(live))
+    return np.concatenate([counted, rest])
 
 
 @lru_cache(maxsize=4096)
@@ -83,21 +85,38 @@ def _depth(graph: Graph) -> int:
     """Return the number of operators on the longest path from input to output."""
     depth = {"input": 0}
     for call in graph.calls:
-        depth[call.name] = max(depth[name] for name in call.inputs) + len(call.block.operators)
+        depth[call.name] = max(depth[name] for name in call.inputs) + _block_depth(call.block)
     return depth[graph.output]
 
 
-def _peak_activation_bytes(graph: Graph) -> int:
-    """Return the most bytes of call outputs alive at once when calls run in order."""
+@lru_cache(maxsize=4096)
+def _block_depth(block: Block) -> int:
+    depth: dict[str, int] = {}
+    for operator in block.operators:
+        depth[operator.name] = 1 + max((depth.get(name, 0) for name in operator.inputs), default=0)
+    return depth[block.operators[-1].name]
+
+
+def _peaks(graph: Graph) -> tuple[int, int]:
+    """Return the most bytes and the most tensors between blocks alive at once when calls run in order."""
     last_use = {name: i for i, call in enumerate(graph.calls) for name in call.inputs}
     dying: dict[int, list[str]] = {}
     for name, i in last_use.items():
         dying.setdefault(i, []).append(name)
     size = {"input": graph.input.size_bytes}
     alive = peak = size["input"]
+    tensors = peak_tensors = 1
     for i, call in enumerate(graph.calls):
-        size[call.name] = call.block.output.size_bytes
+        size[call.name] = _output_bytes(call.block)
         alive += size[call.name]
-        peak = max(peak, alive)
-        alive -= sum(size[name] for name in dying.get(i, ()))
-    return peak
+        tensors += 1
+        peak, peak_tensors = max(peak, alive), max(peak_tensors, tensors)
+        for name in dying.get(i, ()):
+            alive -= size[name]
+            tensors -= 1
+    return peak, peak_tensors
+
+
+@lru_cache(maxsize=4096)
+def _output_bytes(block: Block) -> int:
+    return block.output.size_bytes

@@ -153,7 +153,9 @@ class Graph:
         """Return only calls on a path from input to output: what is left once a runtime has folded constants."""
         dependent = self._depends_on_input
         calls = tuple(
-            call._replace(inputs=tuple(name for name in call.inputs if name in dependent))
+            call
+            if dependent.issuperset(call.inputs)
+            else call._replace(inputs=tuple(name for name in call.inputs if name in dependent))
             for call in self.without_dead().calls
             if call.name in dependent
         )

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import AttributeProto, GraphProto, TensorProto, helper
+from onnx import AttributeProto, TensorProto, helper
 
-from search_spaces._graph import Call, Graph, Operator
+from search_spaces._graph import Block, Call, Graph, Operator, OperatorKind
 from search_spaces._weights import Weights, make_weights
 
 OPSET = 17
 IR_VERSION = 8
-#: torch's default, which every space uses.
-EPSILON = 1e-5
+#: torch's default for batch normalisation, which every space uses.
+EPSILON = np.float32(1e-5)
+
+_ONNX_KINDS: dict[OperatorKind, str] = {
+    "conv2d": "Conv",
+    "linear": "Gemm",
+    "batch_norm": "BatchNormalization",
+    "avg_pool2d": "AveragePool",
+    "relu": "Relu",
+    "add": "Add",
+    "zeros": "Identity",
+}
 
 
 def to_onnx(graph: Graph, weights: Weights | None = None, seed: int = 0) -> bytes:
@@ -26,140 +38,171 @@ def to_onnx(graph: Graph, weights: Weights | None = None, seed: int = 0) -> byte
     before it. `weights` are those of `make_weights` or `read_weights`; missing means seeded ones.
     """
     graph = graph.without_dead()
-    writer = _Writer(graph, make_weights(graph, seed) if weights is None else weights)
+    writer = _Writer(make_weights(graph, seed) if weights is None else weights)
     for call in graph.calls:
         writer.add(call)
-    return writer.model()
+    return writer.model(graph)
+
+
+class _Step(NamedTuple):
+    """One node in the terms of its block: what is the same in every call of the block."""
+
+    operator: Operator
+    #: The normalisation that is folded into this convolution.
+    normalisation: str | None
+    #: Number of an input of the call, or `.name` of an earlier result in it.
+    sources: tuple[int | str, ...]
+    #: `.name` of the result, nothing for the result of the block.
+    result: str
+    attributes: tuple[AttributeProto, ...]
 
 
 class _Writer:
-    """Collects nodes and initialisers."""
+    """Collects the nodes and the encoded initialisers of a model."""
 
-    def __init__(self, graph: Graph, weights: Weights) -> None:
-        self._graph = graph
+    def __init__(self, weights: Weights) -> None:
         self._weights = weights
-        self._model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="hilnas")
-        self._model.opset_import.append(onnx.OperatorSetIdProto(domain="", version=OPSET))
-        self._proto: GraphProto = self._model.graph
-        self._proto.name = "hilnas"
-
-    def model(self) -> bytes:
-        """Return the serialised model."""
-        last = self._graph.calls[-1].block.operators[-1]
-        self._proto.node[-1].output[0] = "output"
-        self._proto.input.append(_value("input", self._graph.input.shape))
-        self._proto.output.append(_value("output", last.output_spec.shape))
-        data: bytes = self._model.SerializeToString(deterministic=True)
-        return data
+        self._nodes: list[onnx.NodeProto] = []
+        self._initializers: dict[str, tuple[bytes, NDArray[np.float32]]] = {}
 
     def add(self, call: Call) -> None:
         """Append the nodes of one call."""
-        operators = call.block.operators
-        folded = _folded(operators)
-        for operator, after in zip(operators, (*operators[1:], None), strict=True):
-            if operator.name in folded:
-                continue
-            normalisation = after if after is not None and after.name in folded else None
-            produced = operator if normalisation is None else normalisation
-            name = call.name if produced is operators[-1] else f"{call.name}.{produced.name}"
-            inputs = [self._tensor(call, source) for source in operator.inputs]
-            self._emit(call, operator, inputs, name, normalisation)
+        for step in _steps(call.block):
+            inputs = [call.inputs[item] if isinstance(item, int) else call.name + item for item in step.sources]
+            inputs += self._constants(call.name, step)
+            output = call.name + step.result
+            if step.operator.kind == "global_avg_pool":
+                self._node("GlobalAveragePool", inputs, f"{output}.pooled", ())
+                self._node("Flatten", [f"{output}.pooled"], output, ())
+            else:
+                self._node(_ONNX_KINDS[step.operator.kind], inputs, output, step.attributes)
 
-    def _tensor(self, call: Call, source: str) -> str:
-        """Return the global name of a block's own name: an input of the call, or an earlier operator's output."""
-        if source.startswith("in") and source[2:].isdigit():
-            return call.inputs[int(source[2:])]
-        return f"{call.name}.{source}"
+    def model(self, graph: Graph) -> bytes:
+        """Return the serialised model.
 
-    def _emit(
-        self, call: Call, operator: Operator, inputs: list[str], output: str, normalisation: Operator | None
-    ) -> None:
-        prefix = f"{call.name}.{operator.name}"
-        kind = operator.kind
-        if kind == "conv2d":
-            inputs += self._convolution(call, operator, normalisation)
-            self._node("Conv", inputs, output, _window(operator, conv=True))
-        elif kind == "linear":
-            inputs.append(self._initializer(f"{prefix}.weight", self._weights[f"{prefix}.weight"]))
-            if operator.bias:
-                inputs.append(self._initializer(f"{prefix}.bias", self._weights[f"{prefix}.bias"]))
-            self._node("Gemm", inputs, output, _TRANSPOSED)
-        elif kind == "batch_norm":
-            for part in ("weight", "bias", "running_mean", "running_var"):
-                inputs.append(self._initializer(f"{prefix}.{part}", self._weights[f"{prefix}.{part}"]))
-            self._node("BatchNormalization", inputs, output, _EPSILON)
-        elif kind == "avg_pool2d":
-            self._node("AveragePool", inputs, output, _window(operator, conv=False))
-        elif kind == "global_avg_pool":
-            self._node("GlobalAveragePool", inputs, f"{output}.pooled", ())
-            self._node("Flatten", [f"{output}.pooled"], output, ())
-        elif kind == "zeros":
-            zeros = np.zeros(operator.output_spec.shape, np.float32)
-            self._node("Identity", [self._initializer(f"{prefix}.value", zeros)], output, ())
-        else:
-            self._node({"relu": "Relu", "add": "Add"}[kind], inputs, output, ())
+        Initialisers are put into the message by hand: the library would copy each weight four times, which takes
+        most of the time.
+        """
+        self._nodes[-1].output[0] = "output"
+        entry, last = graph.input, graph.calls[-1].block.output
+        proto = onnx.GraphProto(
+            name="hilnas",
+            node=self._nodes,
+            input=[helper.make_tensor_value_info("input", TensorProto.FLOAT, entry.shape)],
+            output=[helper.make_tensor_value_info("output", TensorProto.FLOAT, last.shape)],
+        )
+        pieces: list[bytes | memoryview] = [proto.SerializeToString(deterministic=True)]
+        for head, values in self._initializers.values():
+            pieces += (head, values.data)
+        size = sum(piece.nbytes if isinstance(piece, memoryview) else len(piece) for piece in pieces)
+        return b"".join([_MODEL, _prefix(onnx.ModelProto.GRAPH_FIELD_NUMBER, size), *pieces])
 
-    def _convolution(self, call: Call, operator: Operator, normalisation: Operator | None) -> list[str]:
-        """Add the weights of a convolution, a following normalisation folded in, and return their names."""
-        prefix = f"{call.name}.{operator.name}"
+    def _node(self, kind: str, inputs: list[str], output: str, attributes: Sequence[AttributeProto]) -> None:
+        node = onnx.NodeProto(op_type=kind, name=output, input=inputs, output=[output], attribute=attributes)
+        self._nodes.append(node)
+
+    def _constants(self, call: str, step: _Step) -> list[str]:
+        """Add what a node reads besides tensors and return the names."""
+        operator = step.operator
+        prefix = f"{call}.{operator.name}"
+        if operator.kind == "batch_norm":
+            parts = ("weight", "bias", "running_mean", "running_var")
+            return [self._initializer(f"{prefix}.{part}", self._weights[f"{prefix}.{part}"]) for part in parts]
+        if operator.kind == "zeros":
+            shape = operator.output_spec.shape
+            return [self._initializer("zeros." + "x".join(map(str, shape)), np.zeros(shape, np.float32))]
+        if operator.kind not in ("conv2d", "linear"):
+            return []
         weight = self._weights[f"{prefix}.weight"]
         bias = self._weights[f"{prefix}.bias"] if operator.bias else None
-        if normalisation is not None:
-            weight, bias = self._fold(f"{call.name}.{normalisation.name}", weight, bias)
+        if step.normalisation is not None:
+            weight, bias = self._folded(f"{call}.{step.normalisation}", weight, bias)
         names = [self._initializer(f"{prefix}.weight", weight)]
         return names if bias is None else [*names, self._initializer(f"{prefix}.bias", bias)]
 
-    def _fold(
+    def _folded(
         self, prefix: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return weight and bias that do what convolution and normalisation do one after the other."""
-        gamma, beta, mean, variance = (
-            self._weights[f"{prefix}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
-        )
-        scale = gamma / np.sqrt(variance + np.float32(EPSILON))
-        shift = beta - mean * scale if bias is None else beta + (bias - mean) * scale
+        scale = self._weights[f"{prefix}.weight"] / np.sqrt(self._weights[f"{prefix}.running_var"] + EPSILON)
+        mean = self._weights[f"{prefix}.running_mean"]
+        shift = self._weights[f"{prefix}.bias"] - (mean if bias is None else mean - bias) * scale
         return weight * scale[:, None, None, None], shift
 
     def _initializer(self, name: str, values: NDArray[np.float32]) -> str:
-        tensor = self._proto.initializer.add()
-        tensor.name = name
-        tensor.data_type = TensorProto.FLOAT
-        tensor.dims.extend(values.shape)
-        tensor.raw_data = np.ascontiguousarray(values, "<f4").tobytes()
+        if name not in self._initializers:
+            self._initializers[name] = (_tensor_head(name, values.shape), np.ascontiguousarray(values, "<f4"))
         return name
 
-    def _node(self, kind: str, inputs: list[str], output: str, attributes: tuple[AttributeProto, ...]) -> None:
-        node = self._proto.node.add()
-        node.op_type = kind
-        node.name = output
-        node.input.extend(inputs)
-        node.output.append(output)
-        node.attribute.extend(attributes)
-
 
 @lru_cache(maxsize=4096)
-def _folded(operators: tuple[Operator, ...]) -> frozenset[str]:
-    """Return the names of normalisations that directly follow their convolution."""
-    return frozenset(
-        after.name
+def _steps(block: Block) -> tuple[_Step, ...]:
+    """Return the nodes of a block; a normalisation that directly follows its convolution is part of it."""
+    operators = block.operators
+    folded = {
+        before.name: after.name
         for before, after in pairwise(operators)
         if after.kind == "batch_norm" and before.kind == "conv2d" and after.inputs == (before.name,)
-    )
+    }
+    steps = []
+    for operator in operators:
+        if operator.name in folded.values():
+            continue
+        result = folded.get(operator.name, operator.name)
+        steps.append(
+            _Step(
+                operator,
+                folded.get(operator.name),
+                tuple(_source(name) for name in operator.inputs),
+                "" if result == operators[-1].name else f".{result}",
+                _attributes(operator),
+            )
+        )
+    return tuple(steps)
 
 
-@lru_cache(maxsize=4096)
-def _window(operator: Operator, conv: bool) -> tuple[AttributeProto, ...]:
-    found = [
+def _source(name: str) -> int | str:
+    return int(name[2:]) if name.startswith("in") and name[2:].isdigit() else f".{name}"
+
+
+def _attributes(operator: Operator) -> tuple[AttributeProto, ...]:
+    if operator.kind == "linear":
+        return (helper.make_attribute("transB", 1),)
+    if operator.kind == "batch_norm":
+        return (helper.make_attribute("epsilon", float(EPSILON)),)
+    if operator.kind not in ("conv2d", "avg_pool2d"):
+        return ()
+    window = (
         helper.make_attribute("kernel_shape", [operator.kernel] * 2),
         helper.make_attribute("pads", [operator.padding] * 4),
         helper.make_attribute("strides", [operator.stride] * 2),
-    ]
-    return (*found, helper.make_attribute("group", operator.groups)) if conv else tuple(found)
+    )
+    return (*window, helper.make_attribute("group", operator.groups)) if operator.kind == "conv2d" else window
 
 
-_TRANSPOSED = (helper.make_attribute("transB", 1),)
-_EPSILON = (helper.make_attribute("epsilon", EPSILON),)
+@lru_cache(maxsize=4096)
+def _tensor_head(name: str, shape: tuple[int, ...]) -> bytes:
+    """Return an initialiser's message up to its values, which must follow it."""
+    tensor = TensorProto(name=name, dims=shape, data_type=TensorProto.FLOAT).SerializeToString(deterministic=True)
+    size = 4 * int(np.prod(shape))
+    inner: bytes = tensor + _prefix(TensorProto.RAW_DATA_FIELD_NUMBER, size)
+    return _prefix(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, len(inner) + size) + inner
 
 
-def _value(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
+def _prefix(field: int, size: int) -> bytes:
+    """Return tag and length of a field of bytes or of a nested message (protobuf's wire type 2)."""
+    return _varint(field << 3 | 2) + _varint(size)
+
+
+def _varint(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
+
+
+_MODEL: bytes = onnx.ModelProto(
+    ir_version=IR_VERSION, producer_name="hilnas", opset_import=[onnx.OperatorSetIdProto(domain="", version=OPSET)]
+).SerializeToString(deterministic=True)

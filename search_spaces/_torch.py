@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ class GraphModule(nn.Module):
         super().__init__()
         self.graph = graph
         self.layers = nn.ModuleDict()
+        #: Name of a layer -> `call.operator`, the prefix of its weights (a module's name has no dots).
+        self.prefixes: dict[str, str] = {}
         #: (output, compute, inputs) in order, with global tensor names.
         self._steps: list[tuple[str, Compute, tuple[str, ...]]] = []
         for call in graph.calls:
@@ -30,7 +33,7 @@ class GraphModule(nn.Module):
             for operator in call.block.operators:
                 names = tuple(_global_name(call.name, call.inputs, source) for source in operator.inputs)
                 output = call.name if operator.name == last else f"{call.name}.{operator.name}"
-                self._steps.append((output, self._compute(f"{call.name}__{operator.name}", operator), names))
+                self._steps.append((output, self._compute(call.name, operator), names))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output, shape (batch, classes); any batch size will do."""
@@ -40,12 +43,14 @@ class GraphModule(nn.Module):
             tensors[output] = compute(*inputs) if inputs else compute(x)
         return tensors[self.graph.output]
 
-    def _compute(self, name: str, operator: Operator) -> Compute:
+    def _compute(self, call: str, operator: Operator) -> Compute:
         layer = _layer(operator)
-        if layer is not None:
-            self.layers[name] = layer
-            return layer
-        return _function(operator)
+        if layer is None:
+            return _function(operator)
+        name = f"{call}__{operator.name}"
+        self.layers[name] = layer
+        self.prefixes[name] = f"{call}.{operator.name}"
+        return layer
 
 
 def to_module(graph: Graph, weights: Weights | None = None, seed: int = 0) -> GraphModule:
@@ -72,7 +77,7 @@ def _named_tensors(module: GraphModule) -> list[tuple[str, Tensor]]:
     for name, layer in module.layers.items():
         for parameter, tensor in [*layer.named_parameters(), *layer.named_buffers()]:
             if parameter != "num_batches_tracked":
-                found.append((name.replace("__", ".") + "." + parameter, tensor))
+                found.append((f"{module.prefixes[name]}.{parameter}", tensor))
     return found
 
 
@@ -110,8 +115,12 @@ def _function(operator: Operator) -> Compute:
         return torch.add
     if operator.kind == "global_avg_pool":
         return _global_average
-    shape = operator.output_spec.shape[1:]
-    return lambda x: x.new_zeros((x.shape[0], *shape))
+    return partial(_zeros, operator.output_spec.shape[1:])
+
+
+def _zeros(shape: tuple[int, ...], x: Tensor) -> Tensor:
+    """Return zeros for the batch of the network's input."""
+    return x.new_zeros((x.shape[0], *shape))
 
 
 def _global_average(x: Tensor) -> Tensor:

@@ -4,68 +4,97 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from math import prod, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces._graph import Graph, Operator
+from search_spaces._graph import Block, Graph, Operator
 
 Weights = Mapping[str, NDArray[np.float32]]
 
-_POOL = 1 << 20
+#: Places where a tensor may begin in the pool, and what follows the last of them.
+_PLACES = 1 << 20
+_TAIL = 1 << 17
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parameter:
+    """A parameter or statistic inside a block: `name` is `operator.parameter`.
+
+    `constant` is its value where it starts as one; else it starts normal with standard deviation `scale`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    constant: NDArray[np.float32] | None = None
+    scale: float = 1.0
 
 
 def make_weights(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.float32]]:
     """Return weights by `call.operator.parameter`: He-normal convolutions (fan in), neutral normalisation.
 
-    The same name, shape and seed give the same values on every machine. Values are cut from one pool of standard
-    normal numbers at a place that depends on the name, since copying costs a tenth of drawing.
+    The same name, shape and seed give the same bits on every machine. Constants are shared and read-only. Values are
+    cut from one pool of normal numbers at a place that depends on the name: copying costs a tenth of drawing.
     """
+    pool = _pool(seed)
     found: dict[str, NDArray[np.float32]] = {}
-    for call, operator in graph.operators:
-        for parameter, shape in parameter_shapes(operator).items():
-            name = f"{call.name}.{operator.name}.{parameter}"
-            found[name] = _values(name, operator, parameter, shape, seed)
+    for call in graph.calls:
+        for parameter in parameters(call.block):
+            name = f"{call.name}.{parameter.name}"
+            if parameter.constant is None:
+                found[name] = _cut(pool, name, parameter.shape) * parameter.scale
+            else:
+                found[name] = parameter.constant
     return found
 
 
 @lru_cache(maxsize=4096)
-def parameter_shapes(operator: Operator) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of an operator's parameters and statistics, as torch names them."""
+def parameters(block: Block) -> tuple[Parameter, ...]:
+    """Return the parameters and statistics of a block, named and shaped as torch does."""
+    return tuple(parameter for operator in block.operators for parameter in _parameters(operator))
+
+
+def _parameters(operator: Operator) -> list[Parameter]:
     before, after = operator.input_spec.shape, operator.output_spec.shape
-    if operator.kind == "conv2d":
-        shapes = {"weight": (after[1], before[1] // operator.groups, operator.kernel, operator.kernel)}
-        return {**shapes, "bias": (after[1],)} if operator.bias else dict(shapes)
-    if operator.kind == "linear":
-        matrix = {"weight": (after[1], before[1])}
-        return {**matrix, "bias": (after[1],)} if operator.bias else dict(matrix)
     if operator.kind == "batch_norm":
-        return dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (after[1],))
-    return {}
+        starts = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+        return [_constant(f"{operator.name}.{part}", after[1], start) for part, start in starts.items()]
+    if operator.kind not in ("conv2d", "linear"):
+        return []
+    kernel = (operator.kernel, operator.kernel) if operator.kind == "conv2d" else ()
+    shape = (after[1], before[1] // operator.groups, *kernel)
+    weight = Parameter(f"{operator.name}.weight", shape, scale=sqrt(2.0 / prod(shape[1:])))
+    return [weight, _constant(f"{operator.name}.bias", after[1], 0.0)] if operator.bias else [weight]
 
 
-def _values(name: str, operator: Operator, parameter: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
-    if parameter == "weight" and operator.kind != "batch_norm":
-        fan_in = float(np.prod(shape[1:]))
-        return _normal(name, shape, seed) * np.float32(np.sqrt(2.0 / fan_in))
-    one = operator.kind == "batch_norm" and parameter in ("weight", "running_var")
-    return np.full(shape, 1.0 if one else 0.0, np.float32)
+def _constant(name: str, n: int, value: float) -> Parameter:
+    values = np.full(n, value, np.float32)
+    values.setflags(write=False)
+    return Parameter(name, (n,), values)
 
 
-def _normal(name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
-    size = int(np.prod(shape))
-    pool = _pool(seed)
-    start = zlib.crc32(name.encode()) % _POOL
+def _cut(pool: NDArray[np.float32], name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    size = prod(shape)
+    start = zlib.crc32(name.encode()) % _PLACES
     if start + size <= pool.size:
         return pool[start : start + size].reshape(shape)
-    return np.take(pool, np.arange(start, start + size), mode="wrap").reshape(shape)
+    return np.resize(pool[start:], shape)
 
 
 @lru_cache(maxsize=4)
-def _pool(seed: int) -> NDArray[Any]:
-    values = np.random.default_rng(seed).standard_normal(_POOL + (1 << 18), dtype=np.float32)
-    values[np.abs(values) < 1e-6] = 1e-6  # far from subnormal numbers after any scaling
+def _pool(seed: int) -> NDArray[np.float32]:
+    """Return nearly normal numbers: sums of eight 16-bit integers (Irwin-Hall), centred and scaled.
+
+    Integers are summed exactly and numpy guarantees the raw stream of a bit generator, so the values are the same
+    on every machine and version; those of `standard_normal` are not.
+    """
+    n = _PLACES + _TAIL
+    raw = np.random.PCG64(seed).random_raw(2 * n).view(np.uint16).reshape(n, 8)
+    centred = raw.sum(axis=1, dtype=np.int64) - 4 * 0xFFFF
+    standard_deviation = sqrt(8 * (2**32 - 1) / 12)
+    values: NDArray[np.float32] = centred.astype(np.float32) * np.float32(1.0 / standard_deviation)
     values.setflags(write=False)
     return values
