@@ -32,9 +32,7 @@ def add_device(name: str, kind: str, threads: int, description: str, configs: Pa
         except OSError:
             continue  # not ours to write: the next folder
         return path
-    raise UsageError(
-        "no folder for device configs can be written", "", "Name one: hilnas --configs DIR devices add ..."
-    )
+    raise UsageError("no folder for device configs can be written", "", "Name one: hilnas --configs DIR devices add")
 
 
 def _text(kind: str, threads: int, description: str) -> str:

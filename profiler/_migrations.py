@@ -96,7 +96,7 @@ def m002_reference_tables(connection: sqlite3.Connection) -> None:
             imported_at TEXT NOT NULL,
             n_rows INTEGER NOT NULL,
             architectures TEXT NOT NULL CHECK (json_valid(architectures)),  -- JSON list of texts
-            indices TEXT CHECK (json_valid(indices))                        -- JSON list, NULL: no index column
+            indices TEXT CHECK (indices IS NULL OR json_valid(indices))     -- JSON list, NULL: no index column
         ) STRICT;
 
         CREATE TABLE reference_columns (
@@ -106,7 +106,7 @@ def m002_reference_tables(connection: sqlite3.Connection) -> None:
             dimension TEXT NOT NULL,         -- time, energy, percent, none ... or text
             unit TEXT NOT NULL,              -- as it stood in the file; samples are SI
             samples BLOB,                    -- float64, little-endian, NaN: missing; NULL for text
-            texts TEXT CHECK (json_valid(texts)),
+            texts TEXT CHECK (texts IS NULL OR json_valid(texts)),
             PRIMARY KEY (table_name, name),
             CHECK ((dimension = 'text') = (samples IS NULL)),
             CHECK ((dimension = 'text') = (texts IS NOT NULL))
