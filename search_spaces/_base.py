@@ -65,7 +65,11 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def canonical(self, architecture: Architecture) -> str:
-        """Return a text that two architectures share only when they compute the same functions."""
+        """Return a text that two architectures share only when they compute the same function of input and weights.
+
+        It is a key for what training makes of an architecture, not for its cost: one of two equal branches may be
+        computed once and used twice.
+        """
 
     @abstractmethod
     def encode(self, architecture: Architecture) -> NDArray[np.float64]:

@@ -31,7 +31,10 @@ class StaticCosts:
 
 
 def static_costs(graph: Graph) -> StaticCosts:
-    """Return the costs of a graph, every block counted as often as it is called."""
+    """Return the costs of a graph, every block counted as often as it is called.
+
+    Dead calls count as well; what tracing tools such as fvcore count is `static_costs(graph.without_dead())`.
+    """
     macs = params = aops = activation_bytes = weight_bytes = 0
     for block, n in graph.block_counts.items():
         costs = block_costs(block)

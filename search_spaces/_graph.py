@@ -150,7 +150,10 @@ class Graph:
         return replace(self, calls=tuple(reversed(kept)), output=self.output)
 
     def live(self) -> Graph:
-        """Return only calls on a path from input to output: what is left once a runtime has folded constants."""
+        """Return only calls on a path from input to output: what is left once a runtime has folded constants.
+
+        It is there to be counted: constant terms are gone from the inputs of its sums, so it cannot be run.
+        """
         dependent = self._depends_on_input
         calls = tuple(
             call
