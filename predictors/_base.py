@@ -1,0 +1,150 @@
+"""The contract of a predictor: scikit-learn's estimator over architectures, seconds with intervals out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+
+from hilnas.records import Architecture, Prediction, Provenance
+from predictors._conformal import assign_folds, cv_plus
+from predictors._expected import all_architectures, expectation
+from predictors._views import Views
+from search_spaces._base import SearchSpace
+
+Array = NDArray[np.float64]
+#: A fitted model: rows of features in, seconds out.
+Model = Callable[[Array], Array]
+
+_FOLDS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Guesses in seconds, arrays of shape (n,), with lower_s <= mean_s <= upper_s, and where each comes from."""
+
+    mean_s: Array
+    lower_s: Array
+    upper_s: Array
+    provenance: tuple[Provenance, ...]
+
+    def __len__(self) -> int:
+        return len(self.provenance)
+
+    def __iter__(self) -> Iterator[Prediction]:
+        for values in zip(self.mean_s, self.lower_s, self.upper_s, self.provenance, strict=True):
+            yield Prediction(float(values[0]), float(values[1]), float(values[2]), values[3])
+
+
+class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has no annotations
+    """Learns seconds from measured architectures of one space.
+
+    The constructor only stores its parameters. Networks whose output ignores their input take no time worth a name:
+    they are left out of training, and predicted as the fastest time seen (`bound`), never slower.
+    Intervals are CV+ on log-residuals: a model that has not seen a sample says how far off it is.
+    """
+
+    #: How many architectures to measure when a user does not say; two are enough to fit.
+    minimum_samples: ClassVar[int]
+
+    def __init__(self, space: SearchSpace, *, seed: int = 0, coverage: float = 0.9) -> None:
+        self.space = space
+        self.seed = seed
+        self.coverage = coverage
+
+    @abstractmethod
+    def _inputs(self, views: Views, architectures: Sequence[Architecture]) -> Array:
+        """Return the rows the model reads, shape (n, d)."""
+
+    @abstractmethod
+    def _train(self, inputs: Array, y: Array, choices: Mapping[str, Any]) -> Model:
+        """Return a model of times y (n,) given rows (n, d); deterministic."""
+
+    def _choose(self, inputs: Array, y: Array, folds: NDArray[np.intp]) -> dict[str, Any]:
+        """Return what the data decide (as JSON values) by looking only at what it is given."""
+        return {}
+
+    def _provenance(self) -> Provenance:
+        """Return where predictions of connected architectures come from."""
+        return "model"
+
+    def requests(self) -> list[str]:
+        """Return the lookup keys of the blocks whose times are still missing."""
+        return []
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what the fit has found, as JSON values."""
+        return dict(self.choices_)
+
+    def fit(self, X: Sequence[Architecture], y: ArrayLike, *, choices: Mapping[str, Any] | None = None) -> Self:
+        """Learn from architectures and their seconds, shape (n,).
+
+        `choices` restores what an earlier fit on the same data chose. Raises ValueError for times that are not
+        positive and finite, for fewer than two connected architectures and for lengths that differ.
+        """
+        times = _checked(X, y)
+        self.views_ = Views(self.space)
+        connected = self.views_.connected(X)
+        if connected.sum() < 2:
+            raise ValueError(f"{type(self).__name__} needs at least 2 connected architectures, got {connected.sum()}")
+        self.floor_s_ = float(times.min())
+        used = [item for item, live in zip(X, connected, strict=True) if live]
+        inputs, times = self._inputs(self.views_, used), times[connected]
+        self.folds_ = self._folds(used)
+        self.choices_ = dict(self._choose(inputs, times, self.folds_) if choices is None else choices)
+        self._fold_models = []
+        self.residuals_ = np.empty(len(times))
+        for fold in range(self.folds_.max() + 1):
+            held = self.folds_ == fold
+            model = self._train(inputs[~held], times[~held], self.choices_)
+            self.residuals_[held] = np.log(times[held] / model(inputs[held]))
+            self._fold_models.append(model)
+        self._model = self._train(inputs, times, self.choices_)
+        self._expected: Array | None = None
+        return self
+
+    def predict(self, X: Sequence[Architecture], coverage: float | None = None) -> Predictions:
+        """Return seconds with intervals of the given coverage (default: the constructor's)."""
+        n = len(X)
+        mean, lower, upper = np.full(n, self.floor_s_), np.zeros(n), np.full(n, self.floor_s_)
+        connected = self.views_.connected(X) if n else np.zeros(0, bool)
+        if connected.any():
+            inputs = self._inputs(self.views_, [item for item, live in zip(X, connected, strict=True) if live])
+            mean[connected] = self._model(inputs)
+            logs = np.column_stack([np.log(model(inputs)) for model in self._fold_models])
+            wanted = self.coverage if coverage is None else coverage
+            bounds = cv_plus(logs, self.folds_, np.abs(self.residuals_), wanted)
+            lower[connected] = np.minimum(np.exp(bounds[0]), mean[connected])
+            upper[connected] = np.maximum(np.exp(bounds[1]), mean[connected])
+        return Predictions(mean, lower, upper, tuple(self._provenance() if live else "bound" for live in connected))
+
+    def expected_cost(self, probabilities: Any) -> Any:
+        """Return the expected seconds of an architecture whose decisions are drawn independently.
+
+        `probabilities[i]` holds the probabilities of decision i, as numpy arrays or torch tensors; the result is of
+        the same kind and differentiable. It is exact: every architecture is predicted once, then all are weighted.
+        Raises UsageError for a space too large for that.
+        """
+        if self._expected is None:
+            self._expected = self.predict(all_architectures(self.space)).mean_s.reshape(self.space.cardinalities)
+        return expectation(self._expected, probabilities)
+
+    def _folds(self, architectures: Sequence[Architecture]) -> NDArray[np.intp]:
+        forms = [self.space.canonical(item) for item in architectures]
+        if len(set(forms)) == 1:
+            forms = [str(i) for i in range(len(forms))]
+        return assign_folds(forms, min(_FOLDS, len(set(forms))), self.seed)
+
+
+def _checked(X: Sequence[Architecture], y: ArrayLike) -> Array:
+    times = np.array(y, dtype=float)
+    if times.shape != (len(X),):
+        raise ValueError(f"{len(X)} architectures need as many times, got an array of shape {times.shape}")
+    if not np.all(np.isfinite(times) & (times > 0)):
+        raise ValueError("times must be positive and finite")
+    return times

@@ -1,0 +1,83 @@
+"""Architectures as rows of numbers, computed once an architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hilnas.records import Architecture
+from predictors._kernels import kernel_features
+from search_spaces._base import SearchSpace
+from search_spaces._costs import static_costs
+from search_spaces._features import physical_features
+from search_spaces._graph import Graph
+
+Matrix = NDArray[np.float64]
+
+
+class Views:
+    """The views of a space that predictors learn from.
+
+    connected    1 where the output depends on the input, else 0; shape (n, 1)
+    runtime      physical features and kernels of the graph a runtime is left with
+    live_blocks  uses of every block in that graph, in the order of `space.blocks()`
+    as_trained   uses of every block with nothing removed, and the encoding: for devices that run dead operators too
+    encoding     one-hot decisions
+    macs         multiply-adds of the live graph and of the graph as trained; shape (n, 2)
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+        self._rows: dict[tuple[str, Architecture], Matrix] = {}
+        self._places = {block.key: i for i, block in enumerate(space.blocks())}
+        self._graph = lru_cache(maxsize=64)(space.graph)
+        self._make: dict[str, Callable[[Architecture], Matrix]] = {
+            "connected": lambda item: np.array([float(self._graph(item).connected)]),
+            "runtime": self._runtime,
+            "as_trained": self._as_trained,
+            "live_blocks": lambda item: self._blocks(self._graph(item).live()),
+            "encoding": space.encode,
+            "macs": self._macs,
+        }
+
+    def matrix(self, view: str, architectures: Sequence[Architecture]) -> Matrix:
+        """Return the rows of a view, shape (n, features of the view)."""
+        return np.stack([self._row(view, item) for item in architectures])
+
+    def connected(self, architectures: Sequence[Architecture]) -> NDArray[np.bool_]:
+        """Return which outputs depend on the input, shape (n,)."""
+        return self.matrix("connected", architectures)[:, 0] > 0
+
+    def _row(self, view: str, architecture: Architecture) -> Matrix:
+        key = (view, architecture)
+        if key not in self._rows:
+            if len(self._rows) >= _MAX_ROWS:
+                self._rows.clear()
+            self._rows[key] = self._make[view](architecture)
+        return self._rows[key]
+
+    def _runtime(self, architecture: Architecture) -> Matrix:
+        graph = self._graph(architecture)
+        return np.concatenate([physical_features(graph), kernel_features(graph)])
+
+    def _as_trained(self, architecture: Architecture) -> Matrix:
+        return np.concatenate([self._blocks(self._graph(architecture)), self._space.encode(architecture)])
+
+    def _blocks(self, graph: Graph) -> Matrix:
+        """Return the uses of every block, in the order of `space.blocks()`; constants are no blocks."""
+        counts = np.zeros(len(self._places))
+        for block, n in graph.block_counts.items():
+            if block.inputs:
+                counts[self._places[block.key]] += n
+        return counts
+
+    def _macs(self, architecture: Architecture) -> Matrix:
+        graph = self._graph(architecture)
+        live: Graph | None = graph.live() if graph.connected else None
+        return np.array([static_costs(live).macs if live else 0, static_costs(graph).macs], float)
+
+
+_MAX_ROWS = 100_000
