@@ -37,8 +37,27 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         entry = self._found().get(cmd_name)
-        command = entry.load() if entry else None
+        if entry is None:
+            return None
+        try:
+            command = entry.load()
+        except ImportError as error:
+            return _broken(entry, error)
         return command if isinstance(command, click.Command) else None
+
+
+def _broken(entry: EntryPoint, error: ImportError) -> click.Command:
+    """Return a command that says why it cannot run, so that one broken package does not take the others along."""
+
+    def complain() -> None:
+        raise HilnasError(
+            f"the command {entry.name!r} cannot be loaded: {error}",
+            f"It is {entry.value} of the distribution {entry.dist.name if entry.dist else 'unknown'!r}.",
+            "Install that distribution again, or remove it.",
+        ) from error
+
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(entry.name, anything, complain, help=f"Cannot be loaded: {error}")
 
 
 def _rank(name: str) -> int:

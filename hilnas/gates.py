@@ -16,7 +16,8 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
 }
 _GATE = re.compile(
-    r"\s*(?P<name>[a-z_0-9]+)\s*(?P<sign>>=|<=|>|<)\s*(?P<limit>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*"
+    r"\s*(?P<name>[a-z_0-9]+)\s*(?P<sign>>=|<=|>|<)\s*(?P<limit>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*",
+    re.ASCII,
 )
 
 

@@ -210,7 +210,7 @@ class Constraint:
     limit: float
     confidence: float | None = None
 
-    _PATTERN = re.compile(r"(?P<metric>[a-z_]+)\s*(?:<=|=)\s*(?P<quantity>[^@]+?)(?:@(?P<confidence>[\d.]+)%)?")
+    _PATTERN = re.compile(r"(?P<metric>[a-z_]+)\s*(?:<=|=)\s*(?P<quantity>[^@]+?)(?:@(?P<confidence>[0-9.]+)%)?")
 
     @classmethod
     def parse(cls, text: str, dimensions: Mapping[str, str]) -> Constraint:

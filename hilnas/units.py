@@ -24,7 +24,7 @@ UNITS: dict[str, dict[str, float]] = {
     "percent": {"%": 1.0},
 }
 
-_QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%]*)\s*")
+_QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%]*)\s*", re.ASCII)
 
 
 def parse_quantity(text: str, dimension: str) -> float:

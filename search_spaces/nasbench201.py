@@ -24,7 +24,7 @@ from search_spaces._graph import Block, Call, Graph, Operator, TensorSpec
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 #: (source, target) of the six edges in the order of the string.
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
-_EDGE = re.compile(r"(?P<operation>[^~]*)~(?P<source>\d+)")
+_EDGE = re.compile(r"(?P<operation>[^~]*)~(?P<source>[0-9]+)")
 
 
 class NasBench201(SearchSpace):
