@@ -59,7 +59,7 @@ def _of_block(block: Block) -> NDArray[np.float64]:
     table = np.zeros((len(_CLASSES), len(_PER_CLASS)))
     for operator in block.operators:
         name = _class_of(operator)
-        if name is None or _is_folded(operator, block):
+        if name is None or operator.name in block.folded.values():
             continue
         moved = operator.input_spec.size_bytes * len(operator.inputs) + operator.output_spec.size_bytes
         table[_CLASSES.index(name)] += (1, operator.macs, moved)
@@ -74,11 +74,6 @@ def _class_of(operator: Operator) -> str | None:
         return {1: "conv1x1", 3: "conv3x3"}.get(operator.kernel, "conv_other")
     classes = {"linear": "linear", "avg_pool2d": "pool", "global_avg_pool": "pool"}
     return {**classes, "add": "add", "relu": "relu", "batch_norm": "norm"}.get(operator.kind)
-
-
-def _is_folded(operator: Operator, block: Block) -> bool:
-    kinds = {op.name: op.kind for op in block.operators}
-    return operator.kind == "batch_norm" and kinds.get(operator.inputs[0]) == "conv2d"
 
 
 def _depth(graph: Graph) -> int:

@@ -96,6 +96,19 @@ class Block:
         return self.operators[-1].output_spec
 
     @cached_property
+    def folded(self) -> dict[str, str]:
+        """Return convolution -> the normalisation that is its only reader and disappears into it at inference."""
+        kinds = {operator.name: operator.kind for operator in self.operators}
+        reads = Counter(name for operator in self.operators for name in operator.inputs)
+        return {
+            operator.inputs[0]: operator.name
+            for operator in self.operators
+            if operator.kind == "batch_norm"
+            and kinds.get(operator.inputs[0]) == "conv2d"
+            and reads[operator.inputs[0]] == 1
+        }
+
+    @cached_property
     def key(self) -> str:
         """Return the lookup key: kind, full shapes and bits (`nor_conv_3x3/1x16x32x32/1x16x32x32/w32a32`)."""
         shapes = [self.inputs[0], self.output] if self.inputs else [self.output]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -137,15 +136,10 @@ class _Writer:
 
 @lru_cache(maxsize=4096)
 def _steps(block: Block) -> tuple[_Step, ...]:
-    """Return the nodes of a block; a normalisation that directly follows its convolution is part of it."""
-    operators = block.operators
-    folded = {
-        before.name: after.name
-        for before, after in pairwise(operators)
-        if after.kind == "batch_norm" and before.kind == "conv2d" and after.inputs == (before.name,)
-    }
+    """Return the nodes of a block; a convolution takes its normalisation over."""
+    folded = block.folded
     steps = []
-    for operator in operators:
+    for operator in block.operators:
         if operator.name in folded.values():
             continue
         result = folded.get(operator.name, operator.name)
@@ -154,7 +148,7 @@ def _steps(block: Block) -> tuple[_Step, ...]:
                 operator,
                 folded.get(operator.name),
                 tuple(_source(name) for name in operator.inputs),
-                "" if result == operators[-1].name else f".{result}",
+                "" if result == block.operators[-1].name else f".{result}",
                 _attributes(operator),
             )
         )
