@@ -1,0 +1,62 @@
+"""What a report can be about: a run, a study or a comparison of the workspace."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from hilnas.errors import BadFile, UnknownName
+from profiler._campaign import result
+from profiler._export import measurement_row
+from profiler._workspace import Workspace
+from reports._page import Section, page, sections_of
+
+_MAX_BYTES = 64 * 2**20
+_FOLDERS = {"studies": "study", "comparisons": "comparison"}
+
+
+def report_page(workspace: Workspace, name: str) -> str:
+    """Return the HTML report of a run, a study or a comparison; raise UnknownName for another name."""
+    for folder, noun in _FOLDERS.items():
+        if name in _names(workspace, folder):
+            facts, sections = sections_of(_read(workspace, folder, name))
+            return page(f"{noun} {name}", facts, sections)
+    run_ids = [row.run_id for row in workspace.store.campaigns()]
+    if name in run_ids or (name == "last" and run_ids):
+        return _run_page(workspace, workspace.store.campaign(name).run_id)
+    known = [*run_ids, *(item for folder in _FOLDERS for item in _names(workspace, folder))]
+    raise UnknownName("run, study or comparison", name, known, "List the runs with: hilnas runs list")
+
+
+def _run_page(workspace: Workspace, run_id: str) -> str:
+    row = workspace.store.campaign(run_id)
+    done = result(workspace, run_id)
+    causes = [{"workload": name, "cause": cause} for name, cause in done.summary.causes.items()]
+    facts = {key.replace("_", " "): value for key, value in asdict(done.summary).items() if key != "causes"}
+    environment = sections_of({"environment": workspace.store.environment_facts(row.environment)})[1]
+    protocol = [{"": key, "value": value} for key, value in row.protocol.to_json().items()]
+    sections = [
+        Section("measurements", [measurement_row(item) for item in done.measurements]),
+        Section("rejected and failed", causes),
+        *environment,
+        Section("protocol", protocol),
+    ]
+    return page(f"run {run_id} on {row.device}", {"created": row.created_at, "seed": row.seed, **facts}, sections)
+
+
+def _names(workspace: Workspace, folder: str) -> list[str]:
+    return sorted(path.stem for path in (workspace.path / folder).glob("*.json"))
+
+
+def _read(workspace: Workspace, folder: str, name: str) -> dict[str, Any]:
+    path = workspace.path / folder / f"{name}.json"
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise BadFile(f"{path} is too large for a report")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadFile(f"{path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise BadFile(f"{path} holds no object")
+    return values
