@@ -55,7 +55,8 @@ class GraphModule(nn.Module):
 
 def to_module(graph: Graph, weights: Weights | None = None, seed: int = 0) -> GraphModule:
     """Return the network as a module in training mode, with the given weights or the seeded ones."""
-    module = GraphModule(graph)
+    with torch.random.fork_rng(devices=[]):  # torch draws weights that are replaced here
+        module = GraphModule(graph)
     load_weights(module, make_weights(graph, seed) if weights is None else weights)
     return module
 

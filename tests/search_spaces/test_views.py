@@ -123,6 +123,12 @@ def test_modules_can_be_copied_and_pickled():
         assert not torch.equal(other(x), module(x))
 
 
+def test_building_leaves_torch_s_generator_alone():
+    before = torch.random.get_rng_state()
+    to_module(SMALL.graph(SMALL.architecture((2,) * 6)))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_any_batch_runs():
     module = to_module(SMALL.graph(SMALL.architecture((0,) * 6))).eval()
     assert module(torch.zeros(5, 3, 8, 8)).shape == (5, 10)
