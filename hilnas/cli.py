@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -94,6 +95,16 @@ def cli(ctx: click.Context, workspace: Path, configs: Path | None, verbose: int)
       hilnas search latency_reward_rl --space nasbench201 --device local_cpu --max latency=2ms
     """
     ctx.obj = Settings(workspace, configs, verbose)
+    if verbose:
+        _log_to_stderr(logging.DEBUG if verbose > 1 else logging.INFO)
+
+
+def _log_to_stderr(level: int) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("hilnas")
+    logger.addHandler(handler)
+    logger.setLevel(level)
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ from devices._base import Device, Session
 from devices._config import DeviceConfig, parse_config
 from hilnas import plugins
 from hilnas.deadline import Deadline
-from hilnas.errors import HilnasError
-from hilnas.records import Artifact, Measurement, MeasurementProtocol, Run, Workload
+from hilnas.errors import DeviceError, HilnasError
+from hilnas.records import Artifact, Environment, Measurement, MeasurementProtocol, Run, Workload
 from profiler._errors import DiskFull
 from profiler._judgement import Invocation, Verdict, drifted, judge, mark_drift, noise_floor
 from profiler._plan import sentinel_workload
@@ -157,6 +157,7 @@ class _Campaign:
         try:
             self._clock = time.monotonic()
             with self._device.session(Deadline.never()) as session:
+                self._need_same(session.environment)
                 self._store.set_state(self._run_id, "running", session.environment)
                 while pending := self.pending():
                     self._round(session, pending)
@@ -171,6 +172,16 @@ class _Campaign:
             _LOG.removeHandler(handler)
             handler.close()
             self._workspace.artifacts.evict(keep=frozenset())
+
+    def _need_same(self, environment: Environment) -> None:
+        """Raise DeviceError when the device is not what it was when the campaign began."""
+        before = self._store.campaign(self._run_id).environment
+        if before is not None and before != environment.key:
+            raise DeviceError(
+                f"{self._device.config.name} has changed since the run {self._run_id} began",
+                "Its runtime, options or machine differ; such measurements are never put together.",
+                "What was measured is kept. Start a new run: hilnas profile",
+            )
 
     def _round(self, session: Session, pending: Sequence[Workload]) -> None:
         """Invoke once every pending workload that has the fewest invocations so far."""

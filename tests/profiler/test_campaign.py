@@ -5,7 +5,7 @@ import pytest
 
 from devices._config import DeviceConfig, FakeOptions
 from devices.fake import FakeSession, true_latency_s
-from hilnas.errors import UnknownName
+from hilnas.errors import DeviceError, UnknownName
 from hilnas.records import MeasurementProtocol
 from profiler._campaign import measure, open_device, result, resume
 from profiler._plan import block_entry_s, block_workloads, load_space, sample_workloads
@@ -126,6 +126,23 @@ def test_resuming_what_has_ended_only_sums_it_up(workspace):
     done = measure(workspace, fake(), some(3))
     again = resume(workspace, done.run_id)
     assert again.measurements == done.measurements and again.summary == done.summary
+
+
+def test_a_device_that_has_changed_cannot_continue_a_campaign(workspace, monkeypatch):
+    original = FakeSession.measure
+    monkeypatch.setattr(FakeSession, "measure", _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        measure(workspace, fake(), some(3))
+    monkeypatch.setattr(FakeSession, "measure", original)
+    run_id = workspace.store.campaign("last").run_id
+    other = open_device(fake(noise=0.5), workspace)
+    with pytest.raises(DeviceError, match="has changed"):
+        resume(workspace, run_id, device=other)
+    assert resume(workspace, run_id).summary.ok == 3
+
+
+def _interrupt(self, artifact, protocol):
+    raise KeyboardInterrupt
 
 
 def test_a_replayed_campaign_gives_the_recorded_numbers(workspace):
