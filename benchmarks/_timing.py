@@ -1,0 +1,83 @@
+"""Two ways to do one thing, timed in turn in one run; their ratio with its spread."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Seconds of ours and of a peer on the same items, pair by pair."""
+
+    peer: str
+    target: float
+    ours_s: tuple[float, ...]
+    peer_s: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return medians, and the ratio of each pair as median, quartiles and range."""
+        ratios = np.array(self.peer_s) / np.array(self.ours_s)
+        low, median, high = (float(value) for value in np.percentile(ratios, (25, 50, 75)))
+        return {
+            "peer": self.peer,
+            "n": len(ratios),
+            "ours_s": float(np.median(self.ours_s)),
+            "peer_s": float(np.median(self.peer_s)),
+            "ratio": {
+                "median": median,
+                "quartiles": [low, high],
+                "range": [float(ratios.min()), float(ratios.max())],
+            },
+            "target": self.target,
+            "met": median >= self.target,
+        }
+
+    def line(self) -> str:
+        """Return the comparison as one line for people."""
+        found = self.to_json()
+        ratio = found["ratio"]
+        (low, high), (least, most) = ratio["quartiles"], ratio["range"]
+        return (
+            f"{found['ratio']['median']:8.0f} x against {self.peer}: {found['ours_s'] * 1e3:.3g} ms and "
+            f"{found['peer_s'] * 1e3:.3g} ms (medians of {found['n']}); quartiles {low:.0f} to {high:.0f}, "
+            f"range {least:.0f} to {most:.0f}; target {self.target:.0f}: {'met' if found['met'] else 'MISSED'}"
+        )
+
+
+def interleave(
+    items: Iterable[tuple[A, B]], ours: Callable[[A], object], peer: Callable[[B], object], seed: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the seconds of both for each pair of arguments; which one goes first is drawn.
+
+    Garbage is collected before each call and not within it, so that neither pays for the other's.
+    """
+    rng = np.random.default_rng(seed)
+    ours_s, peer_s = [], []
+    for for_ours, for_peer in items:
+        if rng.random() < 0.5:
+            ours_s.append(_seconds(ours, for_ours))
+            peer_s.append(_seconds(peer, for_peer))
+        else:
+            peer_s.append(_seconds(peer, for_peer))
+            ours_s.append(_seconds(ours, for_ours))
+    return tuple(ours_s), tuple(peer_s)
+
+
+def _seconds(function: Callable[[A], object], argument: A) -> float:
+    gc.collect()
+    gc.disable()
+    try:
+        start = time.perf_counter()
+        function(argument)
+        return time.perf_counter() - start
+    finally:
+        gc.enable()

@@ -1,0 +1,63 @@
+"""MACs, parameters and AOPS of an architecture against fvcore's count of its module.
+
+Ours is timed from the architecture (a tuple of decisions): graph and counts. fvcore gets a module that is built
+already, and counts flops and parameters; it has no AOPS. Every architecture is another one; all use one thread.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import torch
+from fvcore.nn import FlopCountAnalysis, parameter_count
+
+from benchmarks._report import options, show
+from benchmarks._timing import Comparison, interleave
+from hilnas.records import Architecture
+from search_spaces._costs import StaticCosts, static_costs
+from search_spaces._torch import GraphModule, to_module
+from search_spaces.nasbench201 import NasBench201
+
+SEED = 0
+SPACE = NasBench201()
+
+
+def ours(architecture: Architecture) -> StaticCosts:
+    """Return the costs from the graph."""
+    return static_costs(SPACE.graph(architecture))
+
+
+def counted(module: GraphModule) -> tuple[int, int]:
+    """Return multiply-adds of convolutions and linear layers, and parameters, as fvcore counts them."""
+    analysis = FlopCountAnalysis(module, torch.zeros(SPACE.input_shape))
+    flops = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
+    return flops["conv"] + flops["linear"], parameter_count(module)[""]
+
+
+def prepared(cells: list[Architecture]) -> Iterator[tuple[Architecture, GraphModule]]:
+    """Yield each architecture with its module, once both counts are known to agree."""
+    for cell in cells:
+        graph = SPACE.graph(cell)
+        module = to_module(graph).eval()
+        # Tracing drops dead calls, so fvcore's multiply-adds are those of the graph without them.
+        if counted(module) != (static_costs(graph.without_dead()).macs, static_costs(graph).params):
+            raise AssertionError(f"fvcore counts {cell} differently")
+        yield cell, module
+
+
+def main() -> int:
+    """Print the ratio."""
+    chosen = options(__doc__.splitlines()[0])
+    torch.set_num_threads(1)
+    n = 20 if chosen.quick else 200
+    cells = SPACE.sample_distinct(n + 2, seed=SEED)
+    interleave(prepared(cells[:2]), ours, counted, SEED)
+    found = Comparison("fvcore", 200, *interleave(prepared(cells[2:]), ours, counted, SEED))
+    title = "MACs, parameters and AOPS of nasbench201 cells (all counts agree):"
+    show(title, [found], ("torch", "fvcore", "numpy"), SEED, chosen.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
