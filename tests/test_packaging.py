@@ -123,4 +123,4 @@ def test_a_newer_construct_in_the_agent_would_be_found(tmp_path):
     (tmp_path / "newer.py").write_text("if (n := 3) > 2: pass\n")
     found = check_python_3_6(tmp_path)
     assert found.returncode == 1
-    assert "require 3.8" in found.stdout
+    assert "Minimum required versions: 3.8" in found.stdout
