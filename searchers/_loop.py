@@ -1,0 +1,92 @@
+"""The loop of a sampled search: suggest, evaluate, update, until the budget is spent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from hilnas.errors import HilnasError
+from hilnas.records import Architecture
+from searchers._base import Searcher
+from searchers._cost_models import Cost, CostModel
+from searchers._problem import Evaluation, Problem, Study
+from searchers.evaluators._base import Evaluator, Score
+
+#: Called with all evaluations so far after every batch.
+Watch = Callable[[Sequence[Evaluation]], None]
+
+
+def run_study(
+    searcher: Searcher,
+    evaluator: Evaluator,
+    cost_models: Sequence[CostModel],
+    problem: Problem,
+    *,
+    name: str = "",
+    recorded: Sequence[Evaluation] = (),
+    watch: Watch | None = None,
+) -> Study:
+    """Return the study of one searcher on one problem.
+
+    `cost_models` gives the constrained metrics, one each. `recorded` holds the first evaluations of an interrupted
+    study: the searcher is driven over them again, so that it goes on as if it had never stopped. Raises HilnasError
+    where it suggests something else than what was recorded.
+    """
+    started = time.monotonic()
+    judge = _Judge(evaluator, cost_models, problem)
+    done: list[Evaluation] = []
+    while len(done) < problem.evaluations:
+        suggested = searcher.suggest(min(searcher.batch, problem.evaluations - len(done)))
+        known = _recorded(recorded, len(done), suggested)
+        batch = known if known is not None else judge.evaluate(suggested)
+        searcher.update(batch)
+        rewards = searcher.last_rewards or [None] * len(batch)
+        done += [replace(item, reward=reward) for item, reward in zip(batch, rewards, strict=True)]
+        if watch is not None and known is None:
+            watch(done)
+    return Study(name or type(searcher).__name__, problem, tuple(done), time.monotonic() - started)
+
+
+def _recorded(recorded: Sequence[Evaluation], start: int, suggested: Sequence[Architecture]) -> list[Evaluation] | None:
+    """Return the recorded evaluations of a batch, None where the record does not reach that far."""
+    batch = list(recorded[start : start + len(suggested)])
+    if len(batch) < len(suggested):
+        return None
+    if [item.architecture for item in batch] != list(suggested):
+        raise HilnasError(
+            f"the study cannot be resumed: evaluation {start + 1} would be another architecture",
+            "The searcher, its options or the space have changed since it was recorded.",
+            "Start a new study.",
+        )
+    return batch
+
+
+class _Judge:
+    """Turns architectures into evaluations; what was judged once is not judged again."""
+
+    def __init__(self, evaluator: Evaluator, cost_models: Sequence[CostModel], problem: Problem) -> None:
+        self._evaluator = evaluator
+        self._cost_models = cost_models
+        self._problem = problem
+        self._known: dict[Architecture, Evaluation] = {}
+
+    def evaluate(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
+        new = list(dict.fromkeys(item for item in architectures if item not in self._known))
+        if new:
+            scores = self._evaluator.evaluate(new)
+            costs = [model.costs(new) for model in self._cost_models]
+            for i, architecture in enumerate(new):
+                own = {model.metric: column[i] for model, column in zip(self._cost_models, costs, strict=True)}
+                self._known[architecture] = judged(self._problem, architecture, scores[i], own)
+        return [self._known[item] for item in architectures]
+
+
+def judged(problem: Problem, architecture: Architecture, score: Score, costs: dict[str, Cost]) -> Evaluation:
+    """Return the evaluation of a candidate from its score and costs; either may be missing with a cause."""
+    values = {metric: cost.value for metric, cost in costs.items() if cost.value is not None}
+    bounds = {metric: cost.bound for metric, cost in costs.items() if cost.bound is not None}
+    causes = [cause for cause in (score.cause, *(cost.cause for cost in costs.values())) if cause is not None]
+    cause = "; ".join(causes) or None
+    feasible = cause is None and problem.feasible(bounds)
+    return Evaluation(architecture, None if score.cause is not None else score.value, values, bounds, feasible, cause)

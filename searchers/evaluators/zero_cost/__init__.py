@@ -1,0 +1,79 @@
+"""Scores of untrained networks: one public module an indicator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hilnas import plugins
+from hilnas.errors import UsageError
+from hilnas.records import Architecture
+from search_spaces._base import SearchSpace
+from searchers.evaluators._base import Evaluator, Score
+from searchers.evaluators.zero_cost._base import Indicator
+from searchers.evaluators.zero_cost._cache import ScoreCache
+
+#: Above this many architectures a space is not searched for the first one of each canonical form.
+_MOST = 1 << 16
+
+
+class ZeroCost(Evaluator):
+    """Scores an untrained network by an indicator, once for all architectures of the same canonical form.
+
+    `proxy` holds options of the space that the scored network has instead of the real one's (`{"depth": 1}`: one cell
+    a stage), for indicators that run the network. `cache` is the folder for scores on disk, None for memory alone.
+    Where a space can be enumerated, the first architecture of a form is the one that is scored, so that scores do not
+    depend on the order of the questions.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        indicator: str = "nwot",
+        settings: Mapping[str, Any] | None = None,
+        proxy: Mapping[str, Any] | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        super().__init__(space)
+        kind = plugins.load("searchers.evaluators.zero_cost", indicator, Indicator, "indicator")
+        self._name = indicator
+        self._indicator = kind(**(settings or {}))
+        self.cost = self._indicator.cost
+        self._scored = type(space)(**{**space.options, **(proxy or {})})
+        self._cache = ScoreCache(cache, self.describe())
+
+    def describe(self) -> dict[str, Any]:
+        """Return the indicator with its settings and the space with its options."""
+        return {
+            "score": self._name,
+            "settings": dict(self._indicator.settings),
+            "space": self.space.name,
+            "space_options": dict(self._scored.options),
+        }
+
+    def _scores(self, architectures: Sequence[Architecture]) -> list[Score]:
+        return [self._score(architecture) for architecture in architectures]
+
+    def _score(self, architecture: Architecture) -> Score:
+        form = self.space.canonical(architecture)
+        score = self._cache.get(form)
+        if score is None:
+            first = self._first_of_form.get(form, architecture)
+            score = Score.of(self._indicator.score(self._scored.graph(first)), f"{self._name} is not finite")
+            self._cache.put(form, score)
+        return score
+
+    @cached_property
+    def _first_of_form(self) -> dict[str, Architecture]:
+        found: dict[str, Architecture] = {}
+        try:
+            for i, architecture in enumerate(self.space.enumerate()):
+                if i == _MOST:
+                    return {}
+                found.setdefault(self.space.canonical(architecture), architecture)
+        except UsageError:
+            return {}
+        return found

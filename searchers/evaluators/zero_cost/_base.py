@@ -1,0 +1,29 @@
+"""The contract of a zero-cost indicator: a number from an untrained network that shall rank trained accuracy."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from search_spaces._graph import Graph
+
+
+class Indicator(ABC):
+    """Scores one network; higher is better.
+
+    The constructor takes keyword options with defaults of type int, float, bool or str; everything random comes from
+    the option `seed`, so that the same graph always gives the same number.
+    """
+
+    #: What one score takes, in words.
+    cost: str
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Return what a score depends on beside the graph, as a JSON value; `type(self)(**settings)` is the same."""
+        return {}
+
+    @abstractmethod
+    def score(self, graph: Graph) -> float:
+        """Return the score of a network whose output depends on its input; not finite where there is none."""

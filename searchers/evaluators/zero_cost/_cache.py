@@ -1,0 +1,62 @@
+"""Scores on disk: one JSON line each, in a file per indicator and settings."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from hilnas.records import content_hash
+from searchers.evaluators._base import Score
+
+_LOG = logging.getLogger("hilnas.scores")
+
+
+class ScoreCache:
+    """Scores by canonical form, in memory and, with a folder, on disk.
+
+    A line is appended by one write, so that a process that is killed leaves at most one torn line, which is skipped
+    when the file is read. The file's name holds the hash of everything a score depends on.
+    """
+
+    def __init__(self, folder: Path | None, settings: dict[str, Any]) -> None:
+        self._known: dict[str, Score] = {}
+        self._path = None
+        if folder is not None:
+            self._path = folder / f"{settings['score']}-{content_hash(settings)[:16]}.jsonl"
+            self._read()
+
+    def get(self, form: str) -> Score | None:
+        """Return the score of a canonical form, None where it is not known."""
+        return self._known.get(form)
+
+    def put(self, form: str, score: Score) -> None:
+        """Keep the score of a canonical form."""
+        self._known[form] = score
+        if self._path is None:
+            return
+        line = json.dumps([form, None if score.cause else score.value, score.cause], allow_nan=False)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab") as file:
+            # A torn line of a killed process must not swallow this one.
+            start = b"\n" if file.tell() and not self._ends_with_newline() else b""
+            os.write(file.fileno(), start + line.encode() + b"\n")
+
+    def _ends_with_newline(self) -> bool:
+        if self._path is None:
+            return True
+        with self._path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
+
+    def _read(self) -> None:
+        if self._path is None or not self._path.exists():
+            return
+        for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                form, value, cause = json.loads(line)
+                self._known[form] = Score(value) if cause is None else Score.missing(cause)
+            except (ValueError, TypeError):
+                _LOG.warning("%s: skipped a torn line", self._path)

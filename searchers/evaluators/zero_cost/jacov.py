@@ -1,0 +1,50 @@
+"""Jacobian covariance: how little the output's gradients with respect to different inputs agree.
+
+Source: the first version of Mellor et al., "Neural Architecture Search without Training" (eigenvalue form, as the
+zero-cost suites of Abdelfattah et al., ICLR 2021, and NASLib use it). With J the gradient of the sum of the outputs for
+each input, flattened, and v the eigenvalues of the correlation matrix of its rows: -sum(log(v + k) + 1 / (v + k)),
+k = 1e-5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from search_spaces._graph import Graph
+from searchers._torch import one_thread
+from searchers.evaluators.zero_cost._base import Indicator
+from searchers.evaluators.zero_cost._torch import input_batch, untrained
+
+_K = 1e-5
+
+
+class Jacov(Indicator):
+    """The eigenvalue form over one batch, batch normalisation in training mode."""
+
+    cost = "one forward and one backward pass of a batch"
+
+    def __init__(self, *, batch: int = 32, inputs: str = "noise", seed: int = 0) -> None:
+        self._batch = batch
+        self._inputs = inputs
+        self._seed = seed
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Return batch size, kind of inputs and seed."""
+        return {"batch": self._batch, "inputs": self._inputs, "seed": self._seed}
+
+    def score(self, graph: Graph) -> float:
+        """Return the score; NaN where the gradient of an input is constant, which leaves no correlation."""
+        module = untrained(graph, self._seed).requires_grad_(False)
+        inputs = input_batch(self._inputs, graph.input.shape, self._batch, self._seed).clone().requires_grad_(True)
+        with one_thread():
+            (gradients,) = torch.autograd.grad(module(inputs).sum(), inputs)
+            correlation = torch.corrcoef(gradients.flatten(1).double())
+        if not torch.isfinite(correlation).all():
+            return torch.nan
+        # A correlation matrix has no negative eigenvalues; rounding gives tiny ones.
+        values = torch.linalg.eigvalsh(correlation).clamp_min(0.0)
+        return float(-(torch.log(values + _K) + 1 / (values + _K)).sum())

@@ -1,0 +1,17 @@
+"""Multiply-adds: the trivial baseline that every indicator must be shown next to."""
+
+from __future__ import annotations
+
+from search_spaces._costs import static_costs
+from search_spaces._graph import Graph
+from searchers.evaluators.zero_cost._base import Indicator
+
+
+class Macs(Indicator):
+    """Multiply-adds of the network as it is trained, operators that never reach the output included."""
+
+    cost = "a count over the graph, 0.1 ms"
+
+    def score(self, graph: Graph) -> float:
+        """Return the multiply-adds."""
+        return float(static_costs(graph).macs)

@@ -1,0 +1,59 @@
+"""NASWOT: how differently an untrained network's ReLUs answer to different inputs.
+
+Source: Mellor, Turner, Storkey and Crowley, "Neural Architecture Search without Training", ICML 2021 (the second
+version of the score). With x the binary codes of all ReLUs, K = x x^T + (1 - x)(1 - x)^T; the score is log |det K|.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces._graph import Graph
+from searchers._torch import one_thread
+from searchers.evaluators.zero_cost._base import Indicator
+from searchers.evaluators.zero_cost._torch import input_batch, untrained
+
+
+class Nwot(Indicator):
+    """log |det K| over a batch; ReLUs that do not depend on the input or never reach the output do not count."""
+
+    cost = "one forward pass of a batch"
+
+    def __init__(self, *, batch: int = 32, inputs: str = "noise", seed: int = 0) -> None:
+        self._batch = batch
+        self._inputs = inputs
+        self._seed = seed
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Return batch size, kind of inputs and seed."""
+        return {"batch": self._batch, "inputs": self._inputs, "seed": self._seed}
+
+    def score(self, graph: Graph) -> float:
+        """Return log |det K|; minus infinity where two inputs have the same codes."""
+        module = untrained(graph, self._seed)
+        kernel = _Kernel(self._batch)
+        live = {call.name for call in graph.live().calls}
+        for name, layer in module.layers.items():
+            if isinstance(layer, nn.ReLU) and module.prefixes[name].partition(".")[0] in live:
+                layer.register_forward_hook(kernel.add)
+        with one_thread(), torch.inference_mode():
+            module(input_batch(self._inputs, graph.input.shape, self._batch, self._seed))
+        sign, log_determinant = torch.linalg.slogdet(kernel.matrix)
+        return float(log_determinant) if sign != 0 else -torch.inf
+
+
+class _Kernel:
+    """Adds up K, shape (batch, batch), over the outputs of ReLUs."""
+
+    def __init__(self, batch: int) -> None:
+        self.matrix = torch.zeros((batch, batch), dtype=torch.float64)
+
+    def add(self, _module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Add the agreements of one ReLU: with codes s in {-1, 1}, x x^T + (1 - x)(1 - x)^T = (s s^T + n) / 2."""
+        signs = torch.where(output.flatten(1) > 0, 1.0, -1.0)
+        self.matrix += (signs @ signs.T + signs.shape[1]) / 2
