@@ -87,12 +87,12 @@ def noise_ceiling(medians: Mapping[str, Sequence[float]]) -> Scores:
 
 
 def split(
-    architectures: Sequence[Architecture], forms: Sequence[str], n_train: int, n_test: int, seed: int
+    architectures: Sequence[Architecture], forms: Sequence[str], n_train: int | None, n_test: int, seed: int
 ) -> tuple[list[int], list[int]]:
     """Return indices to train on and to test on, in random order: no canonical form is on both sides.
 
-    The test side gets one architecture a form; the train side may hold several of a form, never more than n_train.
-    Raises UsageError when there are too few.
+    The test side gets one architecture a form; the train side n_train of the others, which may share forms (None:
+    all of them). Raises UsageError when there are too few.
     """
     order = np.random.default_rng(seed).permutation(len(architectures))
     test: dict[str, int] = {}
@@ -100,9 +100,9 @@ def split(
         if len(test) < n_test and forms[i] not in test:
             test[forms[i]] = int(i)
     train = [int(i) for i in order if forms[i] not in test][:n_train]
-    if len(test) < n_test or len(train) < n_train:
+    if len(test) < n_test or len(train) < (n_train or 2):
         raise UsageError(
-            f"{n_train} architectures to train on and {n_test} others to test on are more than there are",
+            f"{n_train or 2} architectures to train on and {n_test} others to test on are more than there are",
             f"There are {len(architectures)} with {len(set(forms))} distinct functions.",
             "Measure more, or lower --train and --test.",
         )

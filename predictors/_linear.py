@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +30,7 @@ class LinearModel:
         return np.maximum(self.intercept + features @ self.coefficients, self.floor)
 
 
-def fit_ridge(
-    features: Array, y: Array, alpha: float, robust: bool = False, base: Array | None = None
-) -> LinearModel:
+def fit_ridge(features: Array, y: Array, alpha: float, robust: bool = False, base: Array | None = None) -> LinearModel:
     """Return the ridge regression of times y on features, shapes (n, d) and (n,), with squared relative errors.
 
     Features are standardised, constant and repeated ones left out. `robust` replaces the square by Huber's loss.
@@ -81,12 +80,13 @@ def _informative(features: Array) -> NDArray[np.intp]:
 
 def _reweighted(design: Array, target: Array, penalty: Array, robust: bool) -> Array:
     """Return the coefficients for which design @ c is near the target, by iteratively reweighted least squares."""
-    weights = np.ones(len(design))
-    solved = np.zeros(design.shape[1])
+    weights: Any = np.ones(len(design))
+    solved: Any = np.zeros(design.shape[1])
     for _ in range(_ROUNDS if robust else 1):
         weighted = design * weights[:, None]
         solved = np.linalg.solve(weighted.T @ design + np.diag(penalty), weighted.T @ target)
         off = np.abs(design @ solved - target)
         spread = max(float(np.median(off)) / 0.6745, 1e-6)
         weights = np.minimum(1.0, _HUBER * spread / np.maximum(off, 1e-12))
-    return solved
+    coefficients: Array = solved
+    return coefficients

@@ -17,7 +17,7 @@ from predictors._views import Views
 from search_spaces._base import SearchSpace
 from search_spaces._features import FEATURES
 
-_STAGES = (25, 50, 100, 200)
+_STAGES = (25, 50, 100)
 _ALPHAS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _N_RUNTIME = len(FEATURES) + len(KERNEL_FEATURES)
 #: What the linear model may be shown: columns of the inputs.
@@ -33,7 +33,7 @@ class GradientBoosting(Predictor):
     what was trained, or both), its penalty and loss, and how many trees help: none when none do.
     """
 
-    minimum_samples = 200
+    minimum_samples = 60
 
     def __init__(
         self, space: SearchSpace, *, view: str = "auto", rounds: int | None = None, seed: int = 0, coverage: float = 0.9

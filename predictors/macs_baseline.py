@@ -26,11 +26,11 @@ class MacsBaseline(Predictor):
         return views.matrix("macs", architectures)
 
     def _choose(self, inputs: Array, y: Array, folds: NDArray[np.intp]) -> dict[str, Any]:
-        errors = []
-        for i in range(len(_COUNTS)):
-            line = fit_line(inputs[:, [i]], y)
-            errors.append(np.abs(np.log(line(inputs[:, [i]]) / y)).mean())
-        return {"macs": _COUNTS[int(np.argmin(errors))]}
+        lines = [fit_line(inputs[:, [i]], y) for i in range(len(_COUNTS))]
+        errors = [np.abs(np.log(line(inputs[:, [i]]) / y)).mean() for i, line in enumerate(lines)]
+        best = int(np.argmin(errors))
+        line = lines[best]
+        return {"macs": _COUNTS[best], "a_s": line.intercept, "b_s": float(line.coefficients[0])}
 
     def _train(self, inputs: Array, y: Array, choices: Mapping[str, Any]) -> Model:
         column = [_COUNTS.index(choices["macs"])]

@@ -1,0 +1,250 @@
+"""`hilnas fit`, `hilnas predict` and `hilnas compare`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hilnas.cli import Settings
+from hilnas.output import answer, json_option, show_json, show_table
+
+if TYPE_CHECKING:
+    from predictors._comparing import Comparison
+    from predictors._evaluation import Scores
+    from predictors._fitting import FitReport
+    from predictors._judging import Judgement
+    from search_spaces._base import SearchSpace
+
+_SPACE = click.option("--space", default="nasbench201", show_default=True, help="Search space of the architectures.")
+_SPACE_OPTIONS = click.option(
+    "--space-option", "space_options", multiple=True, metavar="NAME=N", help="Option of the space (width=32)."
+)
+_SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+_WORST = 5
+
+
+@click.command()
+@click.argument("device")
+@click.option("--predictor", required=True, help="gradient_boosting, lookup_table, macs_baseline ...")
+@_SPACE
+@_SPACE_OPTIONS
+@click.option("--budget", type=click.IntRange(2), help="Architectures to have in all; missing ones are measured.")
+@click.option("--train", "n_train", type=click.IntRange(2), help="Architectures to train on before judging.")
+@click.option("--test", "n_test", type=click.IntRange(1), help="Architectures to judge on.  [default: a third]")
+@_SEED
+@json_option
+@click.pass_obj
+def fit(
+    settings: Settings,
+    device: str,
+    predictor: str,
+    space: str,
+    space_options: tuple[str, ...],
+    budget: int | None,
+    n_train: int | None,
+    n_test: int | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Fit a predictor to what is recorded for DEVICE, measuring first what it needs and is not there.
+
+    It is judged on architectures that were held out, then fitted on all and saved. DEVICE is the name of a config,
+    or table:NAME/COLUMN for a column of times.
+
+    \b
+    Examples:
+      hilnas fit local_cpu --predictor lookup_table --budget 10
+      hilnas fit local_cpu --predictor gradient_boosting --train 200 --test 100
+    """
+    from predictors._fitting import FitRequest, fit_device
+    from profiler._progress import progress_bar
+    from profiler._workspace import Workspace
+
+    request = FitRequest(device, predictor, budget, n_train, n_test, seed)
+    with Workspace.open(settings.workspace) as workspace, progress_bar(f"fit {device}") as progress:
+        report = fit_device(workspace, _space(space, space_options), request, settings.configs, progress)
+    if as_json:
+        show_json(answer(report.to_json(), seed))
+        return
+    _show_fit(report)
+
+
+@click.command()
+@click.argument("device")
+@click.argument("architectures", nargs=-1, required=True, metavar="ARCHITECTURE...")
+@click.option("--predictor", help="Which fitted predictor.  [default: the best on held-out architectures]")
+@_SPACE
+@_SPACE_OPTIONS
+@json_option
+@click.pass_obj
+def predict(
+    settings: Settings,
+    device: str,
+    architectures: tuple[str, ...],
+    predictor: str | None,
+    space: str,
+    space_options: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Predict the latency of architectures on DEVICE, with the measured value beside it where there is one.
+
+    \b
+    Example:
+      hilnas predict local_cpu "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
+    """
+    from hilnas.errors import UsageError
+    from predictors._predicting import predict_device
+    from profiler._workspace import Workspace
+
+    models = [text for text in architectures if text.lower().endswith(".onnx")]
+    if models:
+        raise UsageError(
+            f"{models[0]} is a model file; predictors read architectures of a search space",
+            "",
+            f"Measure it: hilnas profile {device} --model {models[0]}",
+        )
+    built = _space(space, space_options)
+    parsed = [built.parse(text) for text in architectures]
+    with Workspace.open(settings.workspace) as workspace:
+        name, rows = predict_device(workspace, built, device, parsed, predictor, settings.configs)
+    if as_json:
+        show_json(answer({"device": device, "space": space, "predictor": name, "predictions": rows}))
+        return
+    columns = ("architecture", "predicted ms", "interval ms", "from", "measured ms")
+    shown = [
+        (
+            row["architecture"],
+            f"{row['mean_s'] * 1e3:.4g}",
+            _interval(row["lower_s"], row["upper_s"]),
+            row["provenance"],
+            None if row["measured_s"] is None else f"{row['measured_s'] * 1e3:.4g}",
+        )
+        for row in rows
+    ]
+    show_table(columns, shown, f"{name} on {device}")
+
+
+@click.command()
+@click.argument("device")
+@click.option("--n", type=click.IntRange(1), default=30, show_default=True, help="How many new architectures.")
+@click.option("--predictor", help="Which fitted predictor.  [default: the best on held-out architectures]")
+@_SPACE
+@_SPACE_OPTIONS
+@click.option("--recorded", is_flag=True, help="Use what is recorded and was not trained on; measure nothing.")
+@click.option("--gate", "gates", multiple=True, help='Exit 3 when a figure fails, e.g. "within_10>=0.9".')
+@_SEED
+@json_option
+@click.pass_obj
+def compare(
+    settings: Settings,
+    device: str,
+    n: int,
+    predictor: str | None,
+    space: str,
+    space_options: tuple[str, ...],
+    recorded: bool,
+    gates: tuple[str, ...],
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Compare predictions with measurements of architectures that DEVICE's predictor has not seen.
+
+    Gates look at the figures of the predictor: mape, within_5, within_10, spearman, kendall, bias, worst, coverage,
+    interval_width, violation_mean, violation_upper.
+
+    \b
+    Examples:
+      hilnas compare local_cpu --n 30
+      hilnas compare local_cpu --gate "within_10>=0.9" --gate "coverage>=0.8"
+    """
+    from hilnas.gates import parse_gate
+    from predictors._comparing import CompareRequest, compare_device
+    from predictors._evaluation import FIGURES
+    from profiler._progress import progress_bar
+    from profiler._workspace import Workspace
+
+    wanted = [parse_gate(text, FIGURES) for text in gates]
+    request = CompareRequest(device, predictor, n, seed, recorded)
+    with Workspace.open(settings.workspace) as workspace, progress_bar(f"compare {device}") as progress:
+        comparison = compare_device(workspace, _space(space, space_options), request, settings.configs, progress)
+    figures = comparison.judgement.scores.to_json()
+    failed = [gate for gate in wanted if not gate.holds(figures[gate.name])]
+    if as_json:
+        checked = [{"gate": str(gate), "value": figures[gate.name], "holds": gate not in failed} for gate in wanted]
+        show_json(answer({**comparison.to_json(), "gates": checked}, seed))
+    else:
+        _show_comparison(comparison)
+    if failed:
+        _fail(failed, figures)
+
+
+def _space(name: str, options: tuple[str, ...]) -> SearchSpace:
+    from profiler._asked import space_options_json
+    from profiler._plan import load_space
+
+    return load_space(name, space_options_json(options))
+
+
+def _fail(gates: list[Any], figures: dict[str, Any]) -> None:
+    from hilnas.errors import GateFailed
+
+    shown = "; ".join(f"{gate}: {gate.name} is {figures[gate.name]}" for gate in gates)
+    raise GateFailed(
+        f"a gate does not hold: {shown}",
+        "The predictor was not trained on these architectures; now they are recorded.",
+        "Fit again, with more samples: hilnas fit DEVICE --predictor P --budget N",
+    )
+
+
+def _show_fit(report: FitReport) -> None:
+    request = report.request
+    measured = f"{report.n_measured} of them and {report.n_blocks_measured} blocks measured now"
+    click.echo(f"{request.predictor} for {request.device} on {report.space}: {report.n_fitted} samples, {measured}")
+    if report.judgement is None:
+        click.echo("too few to hold any out: how good it is, is not known; see: hilnas compare")
+    else:
+        _show_figures(request.predictor, report.judgement)
+        click.echo("Figures are of the held-out part; the saved predictor is fitted on all samples.")
+    show_table(("fitted", "value"), list(report.parameters.items()))
+    click.echo(f"saved: {report.path}")
+    click.echo(f"next: hilnas compare {request.device} --predictor {request.predictor}")
+
+
+def _show_figures(name: str, judgement: Judgement) -> None:
+    from predictors._judging import NO_SOURCE
+
+    columns: dict[str, Scores | None] = {name: judgement.scores}
+    columns |= {f"{baseline} (baseline)": scores for baseline, scores in judgement.baselines.items()}
+    columns["noise ceiling"] = judgement.noise_ceiling
+    rows = [
+        (figure, *(None if scores is None else getattr(scores, figure) for scores in columns.values()))
+        for figure in judgement.scores.to_json()
+        if figure != "limit_s"
+    ]
+    show_table(("figure", *columns), rows, f"trained on {judgement.n_train}, tested on {judgement.scores.n} others")
+    click.echo(f"best-source scaling (baseline): {NO_SOURCE}")
+
+
+def _show_comparison(comparison: Comparison) -> None:
+    _show_figures(comparison.predictor, comparison.judgement)
+    rows = [
+        (
+            row.architecture,
+            f"{row.predicted_s * 1e3:.4g} {_interval(row.lower_s, row.upper_s)}",
+            f"{row.measured_s * 1e3:.4g}",
+            f"{row.error:+.1%}",
+            ", ".join(row.unseen[:3]) or "-",
+        )
+        for row in comparison.rows[:_WORST]
+    ]
+    columns = ("architecture", "predicted ms", "measured ms", "error", "beyond anything trained on")
+    show_table(columns, rows, f"the {len(rows)} largest errors on {comparison.device}")
+    click.echo(f"comparison_id: {comparison.comparison_id}")
+    if comparison.source == "measured":
+        again = f"hilnas fit {comparison.device} --predictor {comparison.predictor}"
+        click.echo(f"these architectures are recorded now; learn from them: {again}")
+
+
+def _interval(lower_s: float, upper_s: float) -> str:
+    return f"[{lower_s * 1e3:.4g}, {upper_s * 1e3:.4g}]"

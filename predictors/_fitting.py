@@ -1,0 +1,169 @@
+"""`hilnas fit`: gather what is recorded, measure what is missing, judge on held-out architectures, fit, save."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from devices._config import DeviceConfig, find_device
+from hilnas import plugins
+from hilnas.errors import UsageError
+from predictors._base import Predictor
+from predictors._evaluation import split
+from predictors._judging import Judgement, judge
+from predictors._registry import save
+from predictors._samples import (
+    Samples,
+    block_entries,
+    is_table,
+    measure_blocks,
+    measure_samples,
+    recorded_samples,
+    table_samples,
+)
+from profiler._campaign import Progress, silent
+from profiler._workspace import Workspace
+from search_spaces._base import SearchSpace
+
+#: With fewer samples nothing is held out: a third of them would say nothing.
+_MIN_FOR_JUDGEMENT = 6
+_TABLE_SAMPLES = 300
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """What is asked for: `budget` samples in all, or how many to train and to test on (None: a third is tested)."""
+
+    device: str
+    predictor: str
+    budget: int | None = None
+    n_train: int | None = None
+    n_test: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    """What a fit has given; the judgement is that of a fit on the training part, the saved one has seen everything."""
+
+    request: FitRequest
+    space: str
+    n_recorded: int
+    n_measured: int
+    n_blocks_measured: int
+    n_fitted: int
+    judgement: Judgement | None
+    parameters: dict[str, Any]
+    path: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON value; without a judgement its figures are None."""
+        judged: dict[str, Any] = dict.fromkeys(("n_train", "n_test", "scores", "baselines", "noise_ceiling"))
+        if self.judgement is not None:
+            judged = self.judgement.to_json()
+        return {
+            "predictor": self.request.predictor,
+            "device": self.request.device,
+            "space": self.space,
+            "n_recorded": self.n_recorded,
+            "n_measured": self.n_measured,
+            "n_blocks_measured": self.n_blocks_measured,
+            **judged,
+            "figures_of": "the held-out part; the saved predictor is fitted on all samples",
+            "n_fitted": self.n_fitted,
+            "parameters": self.parameters,
+            "path": str(self.path),
+        }
+
+
+def fit_device(
+    workspace: Workspace,
+    space: SearchSpace,
+    request: FitRequest,
+    configs: Path | None = None,
+    progress: Progress = silent,
+) -> FitReport:
+    """Fit a predictor for a device, save it in the workspace and return what came out."""
+    kind = plugins.load("predictors", request.predictor, Predictor)
+    config = None if is_table(request.device) else find_device(request.device, configs)
+    predictor, n_blocks = _predictor(workspace, space, request, kind, config, progress)
+    samples, n_measured = _gather(workspace, space, request, predictor, config, progress)
+    judgement = _judged(predictor, samples, request)
+    fitted = _clone(predictor).fit(samples.architectures, samples.latency_s)
+    evaluation = {} if judgement is None else {**judgement.to_json(), "seed": request.seed}
+    path = save(
+        workspace, request.device, request.predictor, fitted, samples.architectures, samples.latency_s, evaluation
+    )
+    n = len(samples)
+    return FitReport(request, space.name, n - n_measured, n_measured, n_blocks, n, judgement, fitted.parameters(), path)
+
+
+def _clone(predictor: Predictor) -> Predictor:
+    return type(predictor)(**predictor.get_params(deep=False))
+
+
+def _predictor(
+    workspace: Workspace,
+    space: SearchSpace,
+    request: FitRequest,
+    kind: type[Predictor],
+    config: DeviceConfig | None,
+    progress: Progress,
+) -> tuple[Predictor, int]:
+    """Return the predictor with the block times it needs, measured where they are missing, and how many were."""
+    predictor = kind(space, seed=request.seed)
+    if "entries" not in predictor.get_params(deep=False):
+        return predictor, 0
+    if config is None:
+        raise UsageError(
+            f"{request.predictor} needs block times, and {request.device} has none",
+            "A reference table holds whole networks only.",
+            f"Use another: hilnas fit {request.device} --predictor gradient_boosting",
+        )
+    known = block_entries(workspace, request.device, space)
+    missing = predictor.set_params(entries=known).requests()
+    if missing:
+        measure_blocks(workspace, config, space, missing, request.seed, progress)
+        predictor.set_params(entries=block_entries(workspace, request.device, space))
+    return predictor, len(missing)
+
+
+def _gather(
+    workspace: Workspace,
+    space: SearchSpace,
+    request: FitRequest,
+    predictor: Predictor,
+    config: DeviceConfig | None,
+    progress: Progress,
+) -> tuple[Samples, int]:
+    """Return the samples and how many of them were measured now."""
+    asked = (request.n_train or 0) + (request.n_test or 0)
+    if config is None:
+        n = max(request.budget or 0, asked) or _TABLE_SAMPLES
+        return table_samples(workspace, request.device, space, n, request.seed, set()), 0
+    samples = recorded_samples(workspace, request.device, space)
+    wanted = max(request.budget or predictor.minimum_samples, asked)
+    missing = wanted - len(samples)
+    if missing <= 0:
+        return samples, 0
+    known = frozenset(space.canonical(item) for item in samples.architectures)
+    new = space.sample_distinct(missing, request.seed, exclude=known)
+    measure_samples(workspace, config, space, new, request.seed, progress)
+    gathered = recorded_samples(workspace, request.device, space)
+    return gathered, len(gathered) - len(samples)
+
+
+def _judged(predictor: Predictor, samples: Samples, request: FitRequest) -> Judgement | None:
+    forms = [predictor.space.canonical(item) for item in samples.architectures]
+    distinct = len(set(forms))
+    n_test = request.n_test
+    if n_test is None and request.n_train is None:
+        if distinct < _MIN_FOR_JUDGEMENT:
+            return None
+        n_test = distinct // 3
+    elif n_test is None:
+        n_test = max(1, distinct - (request.n_train or 0))
+    train, test = split(samples.architectures, forms, request.n_train, n_test, request.seed)
+    learner = _clone(predictor).fit(samples.take(train).architectures, samples.take(train).latency_s)
+    return judge(learner, samples.take(train), samples.take(test))[0]
