@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -54,30 +54,32 @@ class Comparison:
 
 
 def interleave(
-    items: Iterable[tuple[A, B]], ours: Callable[[A], object], peer: Callable[[B], object], seed: int
+    items: Iterable[tuple[Sequence[A], B]], ours: Callable[[A], object], peer: Callable[[B], object], seed: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the seconds of both for each pair of arguments; which one goes first is drawn.
 
-    Garbage is collected before each call and not within it, so that neither pays for the other's.
+    Ours takes a sequence, one call an element, and is given per call: a call of microseconds is not timed alone.
+    Garbage is collected before each timing and not within it, so that neither pays for the other's.
     """
     rng = np.random.default_rng(seed)
     ours_s, peer_s = [], []
     for for_ours, for_peer in items:
         if rng.random() < 0.5:
             ours_s.append(_seconds(ours, for_ours))
-            peer_s.append(_seconds(peer, for_peer))
+            peer_s.append(_seconds(peer, [for_peer]))
         else:
-            peer_s.append(_seconds(peer, for_peer))
+            peer_s.append(_seconds(peer, [for_peer]))
             ours_s.append(_seconds(ours, for_ours))
     return tuple(ours_s), tuple(peer_s)
 
 
-def _seconds(function: Callable[[A], object], argument: A) -> float:
+def _seconds(function: Callable[[A], object], arguments: Sequence[A]) -> float:
     gc.collect()
     gc.disable()
     try:
         start = time.perf_counter()
-        function(argument)
-        return time.perf_counter() - start
+        for argument in arguments:
+            function(argument)
+        return (time.perf_counter() - start) / len(arguments)
     finally:
         gc.enable()
