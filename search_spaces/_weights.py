@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces._graph import Block, Graph, Operator
+from search_spaces._moments import running_variances
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -34,17 +35,20 @@ class Parameter:
 
 
 def make_weights(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """Return weights by `call.operator.parameter`: He-normal convolutions (fan in), neutral normalisation.
+    """Return weights by `call.operator.parameter`: He-normal convolutions (fan in), normalisation that normalises.
 
     The same name, shape and seed give the same bits on every machine. Constants are shared and read-only. Values are
     cut from one pool of normal numbers at a place that depends on the name: copying costs a tenth of drawing.
     """
     pool = _pool(seed)
+    variances = running_variances(graph)
     found: dict[str, NDArray[np.float32]] = {}
     for call in graph.calls:
         for parameter in parameters(call.block):
             name = f"{call.name}.{parameter.name}"
-            if parameter.constant is None:
+            if parameter.name.endswith(".running_var"):
+                found[name] = np.full(parameter.shape, variances[name.removesuffix(".running_var")], np.float32)
+            elif parameter.constant is None:
                 found[name] = _cut(pool, name, parameter.shape) * parameter.scale
             else:
                 found[name] = parameter.constant

@@ -53,25 +53,20 @@ def test_torch_and_onnx_agree(n):
             expected = to_module(graph, weights).eval()(torch.from_numpy(x)).numpy()
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         got = session.run(["output"], {"input": x})[0]
-        assert np.abs(got - expected).max() <= 1e-4 * np.abs(expected).max(), architecture
+        assert np.abs(got - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max()), architecture
 
 
 @pytest.mark.parametrize("n", [15, SLOW_200])
 def test_costs_equal_fvcore(n):
-    """Tracing drops calls that cannot reach the output, so fvcore never sees them."""
-    without_dead_calls = 0
+    """Exactly, dead calls included: the module adds what they give with weight zero, so that tracing keeps them."""
     for architecture in SPACE.sample_distinct(n, seed=12):
         graph = SPACE.graph(architecture)
         module = to_module(graph).eval()
         analysis = FlopCountAnalysis(module, torch.zeros(SPACE.input_shape))
         counted = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
-        costs, pruned = static_costs(graph), graph.without_dead()
-        assert static_costs(pruned).macs == counted["conv"] + counted["linear"]
+        costs = static_costs(graph)
+        assert costs.macs == counted["conv"] + counted["linear"]
         assert costs.params == parameter_count(module)[""]
-        if pruned.calls == graph.calls:
-            without_dead_calls += 1
-            assert costs.macs == counted["conv"] + counted["linear"]
-    assert without_dead_calls > n // 2
 
 
 @pytest.mark.parametrize("cell", [(3, 2, 3, 2, 0, 0), (0, 0, 3, 3, 3, 3), (3,) * 6])

@@ -3,8 +3,10 @@
 import hashlib
 
 import numpy as np
+import torch
 
 from search_spaces._graph import Block, Call, Graph, Operator, TensorSpec
+from search_spaces._torch import to_module
 from search_spaces._weights import make_weights
 from search_spaces.nasbench201 import NasBench201
 
@@ -21,11 +23,18 @@ def test_convolutions_are_he_normal():
     assert abs((values**4).mean() - 2.85) < 0.05  # the sum of eight uniform values: 3 - 1.2 / 8
 
 
-def test_normalisation_is_neutral():
-    weights = make_weights(FULL)
-    for name, values in weights.items():
-        if ".bn." in name or name.endswith(("_bn.weight", "bias")):
-            assert set(np.unique(values)) == {1.0 if name.endswith(("weight", "var")) else 0.0}
+def test_normalisation_starts_as_torch_does_but_for_its_variance():
+    for name, values in make_weights(FULL).items():
+        if name.endswith(("bn.weight", "bias", "running_mean")):
+            assert set(np.unique(values)) == {1.0 if name.endswith("weight") else 0.0}
+
+
+def test_activations_of_deep_networks_stay_near_one():
+    x = np.random.default_rng(0).standard_normal(SPACE.input_shape, dtype=np.float32)
+    for architecture in SPACE.sample_distinct(12, seed=3):
+        with torch.no_grad():
+            output = to_module(SPACE.graph(architecture)).eval()(torch.from_numpy(x)).numpy()
+        assert 1e-3 < np.abs(output).max() < 30
 
 
 def test_no_subnormal_numbers():
