@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from hilnas.records import Architecture, Prediction, Provenance
 from predictors._conformal import assign_folds, cv_plus
@@ -95,21 +97,18 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
         self.floor_s_ = float(times.min())
         used = [item for item, live in zip(X, connected, strict=True) if live]
         inputs, times = self._inputs(self.views_, used), times[connected]
-        self.folds_ = self._folds(used)
-        self.choices_ = dict(self._choose(inputs, times, self.folds_) if choices is None else choices)
-        self._fold_models = []
-        self.residuals_ = np.empty(len(times))
-        for fold in range(self.folds_.max() + 1):
-            held = self.folds_ == fold
-            model = self._train(inputs[~held], times[~held], self.choices_)
-            self.residuals_[held] = np.log(times[held] / model(inputs[held]))
-            self._fold_models.append(model)
-        self._model = self._train(inputs, times, self.choices_)
+        # The matrices are small: more threads only wait for each other, badly so beside other work.
+        with threadpool_limits(limits=1, user_api="blas"):
+            self._fit_models(inputs, times, self._folds(used), choices)
         self._expected: Array | None = None
         return self
 
     def predict(self, X: Sequence[Architecture], coverage: float | None = None) -> Predictions:
-        """Return seconds with intervals of the given coverage (default: the constructor's)."""
+        """Return seconds with intervals of the given coverage (default: the constructor's).
+
+        Raises scikit-learn's NotFittedError before `fit`.
+        """
+        check_is_fitted(self, "choices_")
         n = len(X)
         mean, lower, upper = np.full(n, self.floor_s_), np.zeros(n), np.full(n, self.floor_s_)
         connected = self.views_.connected(X) if n else np.zeros(0, bool)
@@ -133,6 +132,21 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
         if self._expected is None:
             self._expected = self.predict(all_architectures(self.space)).mean_s.reshape(self.space.cardinalities)
         return expectation(self._expected, probabilities)
+
+    def _fit_models(
+        self, inputs: Array, times: Array, folds: NDArray[np.intp], choices: Mapping[str, Any] | None
+    ) -> None:
+        """Fit the model of everything and one for each fold left out; keep the log-residuals of the latter."""
+        self.folds_ = folds
+        self.choices_ = dict(self._choose(inputs, times, folds) if choices is None else choices)
+        self.residuals_ = np.empty(len(times))
+        self._fold_models: list[Model] = []
+        for fold in range(folds.max() + 1):
+            held = folds == fold
+            model = self._train(inputs[~held], times[~held], self.choices_)
+            self.residuals_[held] = np.log(times[held] / model(inputs[held]))
+            self._fold_models.append(model)
+        self._model = self._train(inputs, times, self.choices_)
 
     def _folds(self, architectures: Sequence[Architecture]) -> NDArray[np.intp]:
         forms = [self.space.canonical(item) for item in architectures]

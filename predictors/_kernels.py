@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from search_spaces._graph import Block, Graph, Operator
 
-_KINDS = ("conv1x1", "convkxk", "depthwise", "linear", "pool", "add", "relu", "norm", "other")
-_CONV1X1, _CONVKXK, _DEPTHWISE, _LINEAR, _POOL, _ADD, _RELU, _NORM, _OTHER = range(len(_KINDS))
-_WRITERS = (_CONV1X1, _CONVKXK, _DEPTHWISE, _POOL, _ADD, _NORM)
-_READERS = (_CONV1X1, _CONVKXK, _DEPTHWISE, _POOL, _ADD)
+_KINDS = ("conv1x1", "convkxk", "depthwise", "linear", "pool", "add", "add_constant", "relu", "norm", "other")
+_CONV1X1, _CONVKXK, _DEPTHWISE, _LINEAR, _POOL, _ADD, _ADD_CONSTANT, _RELU, _NORM, _OTHER = range(len(_KINDS))
+_WRITERS = (_CONV1X1, _CONVKXK, _DEPTHWISE, _POOL, _ADD, _ADD_CONSTANT, _NORM)
+_READERS = (_CONV1X1, _CONVKXK, _DEPTHWISE, _POOL, _ADD, _ADD_CONSTANT)
 _N_CONVS = 3
 
 #: Names of `kernel_features`: kernels by kind, their output elements, fusions, shared results, depth, who reads whom.
@@ -42,6 +42,10 @@ class _Step(NamedTuple):
     signature: tuple[object, ...] | None
     sources: tuple[int, ...]
     folded: bool
+
+    def with_constant(self) -> int:
+        """Return the kind of kernel it is when one of its inputs is a constant: a sum cannot be fused then."""
+        return _ADD_CONSTANT if self.kind == _ADD else self.kind
 
 
 class _Kernels(NamedTuple):
@@ -101,7 +105,7 @@ def _kernels(graph: Graph) -> _Kernels:
             place = known.get(key, -1) if key else -1
             if place < 0:
                 place = len(kinds)
-                kinds.append(step.kind)
+                kinds.append(step.kind if len(sources) == len(step.sources) else step.with_constant())
                 elements.append(step.elements)
                 kernel_sources.append(sources)
                 if key:
