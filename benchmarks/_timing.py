@@ -54,21 +54,24 @@ class Comparison:
 
 
 def interleave(
-    items: Iterable[tuple[Sequence[A], B]], ours: Callable[[A], object], peer: Callable[[B], object], seed: int
+    items: Iterable[tuple[Sequence[A], Sequence[B]]],
+    ours: Callable[[A], object],
+    peer: Callable[[B], object],
+    seed: int,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the seconds of both for each pair of arguments; which one goes first is drawn.
+    """Return the seconds a call of both for each pair of sequences; which one goes first is drawn.
 
-    Ours takes a sequence, one call an element, and is given per call: a call of microseconds is not timed alone.
-    Garbage is collected before each timing and not within it, so that neither pays for the other's.
+    Both sides get the same items, as many a timing: a call of microseconds is not timed alone. Garbage is collected
+    before each timing and not within it, so that neither pays for the other's.
     """
     rng = np.random.default_rng(seed)
     ours_s, peer_s = [], []
     for for_ours, for_peer in items:
         if rng.random() < 0.5:
             ours_s.append(_seconds(ours, for_ours))
-            peer_s.append(_seconds(peer, [for_peer]))
+            peer_s.append(_seconds(peer, for_peer))
         else:
-            peer_s.append(_seconds(peer, [for_peer]))
+            peer_s.append(_seconds(peer, for_peer))
             ours_s.append(_seconds(ours, for_ours))
     return tuple(ours_s), tuple(peer_s)
 
