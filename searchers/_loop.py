@@ -13,7 +13,7 @@ from searchers._cost_models import Cost, CostModel
 from searchers._problem import Evaluation, Problem, Study
 from searchers.evaluators._base import Evaluator, Score
 
-#: Called with all evaluations so far after every batch.
+#: Called with the new evaluations after every batch.
 Watch = Callable[[Sequence[Evaluation]], None]
 
 
@@ -38,28 +38,26 @@ def run_study(
     done: list[Evaluation] = []
     while len(done) < problem.evaluations:
         suggested = searcher.suggest(min(searcher.batch, problem.evaluations - len(done)))
-        known = _recorded(recorded, len(done), suggested)
-        batch = known if known is not None else judge.evaluate(suggested)
+        known = _known(recorded[len(done) : len(done) + len(suggested)], suggested, len(done))
+        batch = [*known, *judge.evaluate(suggested[len(known) :])]
         searcher.update(batch)
         rewards = searcher.last_rewards or [None] * len(batch)
-        done += [replace(item, reward=reward) for item, reward in zip(batch, rewards, strict=True)]
-        if watch is not None and known is None:
-            watch(done)
+        batch = [replace(item, reward=reward) for item, reward in zip(batch, rewards, strict=True)]
+        done += batch
+        if watch is not None and len(known) < len(batch):
+            watch(batch[len(known) :])
     return Study(name or type(searcher).__name__, problem, tuple(done), time.monotonic() - started)
 
 
-def _recorded(recorded: Sequence[Evaluation], start: int, suggested: Sequence[Architecture]) -> list[Evaluation] | None:
-    """Return the recorded evaluations of a batch, None where the record does not reach that far."""
-    batch = list(recorded[start : start + len(suggested)])
-    if len(batch) < len(suggested):
-        return None
-    if [item.architecture for item in batch] != list(suggested):
-        raise HilnasError(
-            f"the study cannot be resumed: evaluation {start + 1} would be another architecture",
-            "The searcher, its options or the space have changed since it was recorded.",
-            "Start a new study.",
-        )
-    return batch
+def _known(recorded: Sequence[Evaluation], suggested: Sequence[Architecture], start: int) -> Sequence[Evaluation]:
+    for i, (item, architecture) in enumerate(zip(recorded, suggested, strict=False)):
+        if item.architecture != architecture:
+            raise HilnasError(
+                f"the study cannot be resumed: evaluation {start + i + 1} would be another architecture",
+                "The searcher, its options or the space have changed since it was recorded.",
+                "Start a new study.",
+            )
+    return recorded
 
 
 class _Judge:

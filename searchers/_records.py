@@ -1,178 +1,136 @@
-"""Studies on disk: one JSON file a search command, written atomically as it goes."""
+"""Studies on disk: what was evaluated, line by line as it happens, and what was answered in the end.
+
+`studies/ID.jsonl` holds the request in its first line and then one evaluation a line; `studies/ID.json` the answer that
+was printed (before the end: the request and the state "running").
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hilnas import __version__
 from hilnas.errors import BadFile, UnknownName
-from hilnas.records import Constraint
 from search_spaces._base import SearchSpace
 from searchers._cost_models import SI_NAMES
-from searchers._problem import Evaluation, Problem, Study
+from searchers._problem import Evaluation
 
-#: Version of the file's shape.
+#: Version of the files' shape.
 SCHEMA_VERSION = 1
-#: Seconds between two writes of a running study; and how much longer than one write takes it has to be.
-_WRITE_EVERY_S = 2.0
-_WRITE_SHARE = 20
 
 
-@dataclass(frozen=True)
-class StudyRecord:
-    """One search command: what was asked, the studies (one per searcher and seed), what was measured in the end.
+class StudyLog:
+    """One recorded search command; lines are appended, so that a process that is killed loses at most the last one."""
 
-    `request` is the JSON value of the command's options, enough to run it again; `answer` what the command printed,
-    None while it has not ended.
-    """
-
-    study_id: str
-    request: Mapping[str, Any]
-    studies: tuple[Study, ...] = field(default=(), repr=False)
-    answer: Mapping[str, Any] | None = field(default=None, repr=False)
-    created_at: str = ""
-    version: str = __version__
+    def __init__(self, folder: Path, study_id: str, request: Mapping[str, Any]) -> None:
+        self.study_id = study_id
+        self.request = request
+        self._lines = folder / f"{study_id}.jsonl"
+        self._answer = folder / f"{study_id}.json"
 
     @classmethod
-    def new(cls, request: Mapping[str, Any]) -> StudyRecord:
-        """Return an empty record with a new id."""
-        now = datetime.now(UTC)
-        study_id = f"study-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        return cls(study_id, request, created_at=now.isoformat(timespec="seconds"))
+    def create(cls, folder: Path, request: Mapping[str, Any]) -> StudyLog:
+        """Return the log of a new study."""
+        study_id = f"study-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        log = cls(folder, study_id, request)
+        folder.mkdir(parents=True, exist_ok=True)
+        log._append([{"schema_version": SCHEMA_VERSION, "study_id": study_id, "request": dict(request)}])
+        log._put({"schema_version": SCHEMA_VERSION, "study_id": study_id, "state": "running", "request": dict(request)})
+        return log
 
-    def study(self, searcher: str, seed: int) -> Study | None:
-        """Return what is recorded of one searcher under one seed."""
-        found = (study for study in self.studies if (study.searcher, study.problem.seed) == (searcher, seed))
-        return next(found, None)
+    @classmethod
+    def open(cls, folder: Path, study_id: str) -> StudyLog:
+        """Return the log of a recorded study, `last` the newest; raise UnknownName or BadFile."""
+        known = sorted(path.stem for path in folder.glob("*.jsonl"))
+        wanted = known[-1] if study_id == "last" and known else study_id
+        if wanted not in known:
+            raise UnknownName("study", study_id, known, "hilnas search prints the id of its study.")
+        header = next(iter(_read_lines(folder / f"{wanted}.jsonl")), {})
+        if header.get("schema_version") != SCHEMA_VERSION or not isinstance(header.get("request"), dict):
+            raise BadFile(f"the record of the study {wanted!r} cannot be read", "Its first line is no request.")
+        return cls(folder, wanted, header["request"])
 
-    def with_study(self, study: Study) -> StudyRecord:
-        """Return the record with a study added, or replaced by its longer form."""
-        key = (study.searcher, study.problem.seed)
-        others = tuple(item for item in self.studies if (item.searcher, item.problem.seed) != key)
-        return replace(self, studies=(*others, study))
+    def append(self, searcher: str, seed: int, evaluations: Sequence[Evaluation]) -> None:
+        """Record evaluations of one searcher under one seed."""
+        self._append([{"searcher": searcher, "seed": seed, **to_row(item)} for item in evaluations])
 
+    def recorded(self, space: SearchSpace) -> dict[tuple[str, int], list[Evaluation]]:
+        """Return the evaluations so far by searcher and seed; raise BadFile where a line makes no sense."""
+        found: dict[tuple[str, int], list[Evaluation]] = {}
+        try:
+            for row in _read_lines(self._lines)[1:]:
+                found.setdefault((row["searcher"], row["seed"]), []).append(_from_row(row, space))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadFile(f"the record of the study {self.study_id!r} cannot be read", repr(error)) from error
+        return found
 
-class RecordFile:
-    """Writes one record again and again: to a new file that then takes the old one's place."""
+    def answer(self) -> dict[str, Any] | None:
+        """Return what was answered, None where the study has not ended."""
+        try:
+            value = json.loads(self._answer.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return value if isinstance(value, dict) and value.get("state") != "running" else None
 
-    def __init__(self, folder: Path, record: StudyRecord) -> None:
-        self._path = folder / f"{record.study_id}.json"
-        self._next_write_s = 0.0
-        self.record = record
+    def finish(self, answer: Mapping[str, Any]) -> None:
+        """Record the answer."""
+        self._put({**answer, "request": dict(self.request)})
 
-    def put(self, record: StudyRecord) -> None:
-        """Keep the record, and write it when the last write lies far enough back."""
-        self.record = record
-        if time.monotonic() >= self._next_write_s:
-            self.write()
+    def _append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+        append_text(self._lines, text)
 
-    def write(self) -> None:
-        """Write the record now."""
-        started = time.monotonic()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(_to_json(self.record), allow_nan=False), encoding="utf-8")
-        partial.replace(self._path)
-        took = time.monotonic() - started
-        self._next_write_s = time.monotonic() + max(_WRITE_EVERY_S, _WRITE_SHARE * took)
-
-
-def study_ids(folder: Path) -> list[str]:
-    """Return the ids of all studies in a folder, oldest first."""
-    return sorted(path.stem for path in folder.glob("*.json"))
-
-
-def read_record(folder: Path, study_id: str, space_of: Any) -> StudyRecord:
-    """Return a recorded study; `last` is the newest.
-
-    `space_of(name, options)` builds the space that reads the architectures. Raises UnknownName for a study that is not
-    there and BadFile for a file that is none.
-    """
-    value = read_json(folder, study_id)
-    try:
-        request = value["request"]
-        space = space_of(request["space"], request["space_options"])
-        studies = tuple(_study(item, request, space) for item in value["studies"])
-        return StudyRecord(value["study_id"], request, studies, value["answer"], value["created_at"], value["version"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadFile(f"the record of the study {study_id!r} cannot be read", repr(error)) from error
+    def _put(self, value: Mapping[str, Any]) -> None:
+        partial = self._answer.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps(value, allow_nan=False, indent=1), encoding="utf-8")
+        partial.replace(self._answer)
 
 
-def read_json(folder: Path, study_id: str) -> dict[str, Any]:
-    """Return the file of a study as a JSON value; `last` is the newest."""
-    known = study_ids(folder)
-    wanted = known[-1] if study_id == "last" and known else study_id
-    if wanted not in known:
-        raise UnknownName("study", study_id, known, "A study's id is printed by hilnas search.")
-    try:
-        value = json.loads((folder / f"{wanted}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadFile(f"the record of the study {wanted!r} cannot be read", str(error)) from error
-    if not isinstance(value, dict) or value.get("schema_version") != SCHEMA_VERSION:
-        raise BadFile(f"the record of the study {wanted!r} is of another version")
-    return value
+def append_text(path: Path, text: str) -> None:
+    """Append lines by one write; a torn line that a killed process left before them is closed first."""
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                text = "\n" + text
+        file.write(text.encode())
 
 
-def _to_json(record: StudyRecord) -> dict[str, Any]:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "version": record.version,
-        "study_id": record.study_id,
-        "created_at": record.created_at,
-        "request": dict(record.request),
-        "studies": [_study_json(study) for study in record.studies],
-        "answer": record.answer,
+def to_row(evaluation: Evaluation) -> dict[str, Any]:
+    """Return an evaluation as a JSON value with stored names; `X_bound` only where it differs from X."""
+    row: dict[str, Any] = {
+        "architecture": evaluation.architecture.text,
+        "score": evaluation.score,
+        "reward": evaluation.reward,
+        "feasible": evaluation.feasible,
+        "cause": evaluation.cause,
     }
+    for metric, value in evaluation.costs.items():
+        row[SI_NAMES[metric]] = value
+        if evaluation.bounds[metric] != value:
+            row[f"{SI_NAMES[metric]}_bound"] = evaluation.bounds[metric]
+    return row
 
 
-def _study_json(study: Study) -> dict[str, Any]:
-    """Return a study by columns: one list a field, all of the same length."""
-    rows = study.evaluations
-    metrics = [constraint.metric for constraint in study.problem.constraints]
-    return {
-        "searcher": study.searcher,
-        "seed": study.problem.seed,
-        "elapsed_s": study.elapsed_s,
-        "constraints": [asdict(constraint) for constraint in study.problem.constraints],
-        "budget": study.problem.evaluations,
-        "evaluations": {
-            "architecture": [row.architecture.text for row in rows],
-            "score": [row.score for row in rows],
-            "reward": [row.reward for row in rows],
-            "feasible": [row.feasible for row in rows],
-            "cause": [row.cause for row in rows],
-            **{SI_NAMES[metric]: [row.costs.get(metric) for row in rows] for metric in metrics},
-            **{f"{SI_NAMES[metric]}_bound": [row.bounds.get(metric) for row in rows] for metric in metrics},
-        },
-    }
+def _from_row(row: Mapping[str, Any], space: SearchSpace) -> Evaluation:
+    costs = {metric: float(row[name]) for metric, name in SI_NAMES.items() if name in row}
+    bounds = {metric: float(row.get(f"{SI_NAMES[metric]}_bound", cost)) for metric, cost in costs.items()}
+    architecture = space.parse(row["architecture"])
+    return Evaluation(architecture, row["score"], costs, bounds, row["feasible"], row["cause"], row["reward"])
 
 
-def _study(value: Mapping[str, Any], request: Mapping[str, Any], space: SearchSpace) -> Study:
-    constraints = tuple(Constraint(**item) for item in value["constraints"])
-    problem = Problem(request["space"], constraints, value["budget"], value["seed"], request["space_options"])
-    columns = value["evaluations"]
-    metrics = [constraint.metric for constraint in constraints]
-    evaluations = tuple(_evaluation(columns, i, metrics, space) for i in range(len(columns["architecture"])))
-    return Study(value["searcher"], problem, evaluations, value["elapsed_s"])
-
-
-def _evaluation(columns: Mapping[str, Sequence[Any]], i: int, metrics: Sequence[str], space: SearchSpace) -> Evaluation:
-    costs = {metric: columns[SI_NAMES[metric]][i] for metric in metrics}
-    bounds = {metric: columns[f"{SI_NAMES[metric]}_bound"][i] for metric in metrics}
-    return Evaluation(
-        space.parse(columns["architecture"][i]),
-        columns["score"][i],
-        {metric: cost for metric, cost in costs.items() if cost is not None},
-        {metric: bound for metric, bound in bounds.items() if bound is not None},
-        columns["feasible"][i],
-        columns["cause"][i],
-        columns["reward"][i],
-    )
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the JSON objects of a file's lines; a torn line is left out."""
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found

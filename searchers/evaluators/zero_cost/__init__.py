@@ -22,10 +22,10 @@ _MOST = 1 << 16
 class ZeroCost(Evaluator):
     """Scores an untrained network by an indicator, once for all architectures of the same canonical form.
 
-    `proxy` holds options of the space that the scored network has instead of the real one's (`{"depth": 1}`: one cell
-    a stage), for indicators that run the network. `cache` is the folder for scores on disk, None for memory alone.
-    Where a space can be enumerated, the first architecture of a form is the one that is scored, so that scores do not
-    depend on the order of the questions.
+    `proxy` holds options of the space that the scored network has instead of the real one's (`{"depth": 5}`); they go
+    before the indicator's own choice. `cache` is the folder for scores on disk, None for memory alone. Where a space
+    can be enumerated, the first architecture of a form is the one that is scored, so that scores do not depend on the
+    order of the questions.
     """
 
     def __init__(
@@ -42,7 +42,8 @@ class ZeroCost(Evaluator):
         self._name = indicator
         self._indicator = kind(**(settings or {}))
         self.cost = self._indicator.cost
-        self._scored = type(space)(**{**space.options, **(proxy or {})})
+        usual = {option: value for option, value in kind.proxy.items() if option in space.options}
+        self._scored = type(space)(**{**space.options, **usual, **(proxy or {})})
         self._cache = ScoreCache(cache, self.describe())
 
     def describe(self) -> dict[str, Any]:

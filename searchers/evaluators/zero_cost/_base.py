@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from search_spaces._graph import Graph
 
@@ -18,6 +18,9 @@ class Indicator(ABC):
 
     #: What one score takes, in words.
     cost: str
+    #: Options of the space, where it has them, that the scored network has instead of the real one's: a shallow network
+    #: costs a fraction and ranks as well.
+    proxy: ClassVar[Mapping[str, Any]] = {}
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 from hilnas.records import content_hash
+from searchers._records import append_text
 from searchers.evaluators._base import Score
 
 _LOG = logging.getLogger("hilnas.scores")
@@ -37,19 +37,8 @@ class ScoreCache:
         self._known[form] = score
         if self._path is None:
             return
-        line = json.dumps([form, None if score.cause else score.value, score.cause], allow_nan=False)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("ab") as file:
-            # A torn line of a killed process must not swallow this one.
-            start = b"\n" if file.tell() and not self._ends_with_newline() else b""
-            os.write(file.fileno(), start + line.encode() + b"\n")
-
-    def _ends_with_newline(self) -> bool:
-        if self._path is None:
-            return True
-        with self._path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) == b"\n"
+        append_text(self._path, json.dumps([form, None if score.cause else score.value, score.cause]) + "\n")
 
     def _read(self) -> None:
         if self._path is None or not self._path.exists():

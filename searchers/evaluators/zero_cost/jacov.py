@@ -9,7 +9,7 @@ k = 1e-5.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -24,9 +24,10 @@ _K = 1e-5
 class Jacov(Indicator):
     """The eigenvalue form over one batch, batch normalisation in training mode."""
 
-    cost = "one forward and one backward pass of a batch"
+    cost = "one forward and one backward pass of a batch, about 60 ms on one core"
+    proxy: ClassVar[Mapping[str, Any]] = {"depth": 1}
 
-    def __init__(self, *, batch: int = 32, inputs: str = "noise", seed: int = 0) -> None:
+    def __init__(self, *, batch: int = 32, inputs: str = "digits", seed: int = 0) -> None:
         self._batch = batch
         self._inputs = inputs
         self._seed = seed

@@ -1,0 +1,233 @@
+"""What `hilnas search` prints: one JSON value, and tables made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from hilnas.errors import HilnasError, Inconclusive, Infeasible
+from hilnas.output import answer, show_table
+from hilnas.records import Architecture
+from searchers._cost_models import SI_NAMES
+from searchers._figures import Figure, paired_difference
+from searchers._problem import Evaluation, Study
+from searchers._reach import shown
+from searchers._request import Setup
+from searchers._search import Studies
+from searchers._verify import Candidate, Verified
+
+#: Figures of which the paired difference to random search is given.
+_COMPARED = ("score", "accuracy", "feasible_share", "late_feasible_share")
+_ORACLE = "the score is the accuracy that is reported: this is an oracle, not a result of searching"
+
+
+def search_answer(study_id: str, setup: Setup, studies: Studies, verified: Verified) -> dict[str, Any]:
+    """Return the JSON answer; docs/searchers.md says what each field is."""
+    request = setup.request
+    own = _figures(setup, studies.own)
+    values: dict[str, Any] = {
+        "study_id": study_id,
+        "searcher": request.searcher,
+        "options": dict(setup.options),
+        "space": setup.space.name,
+        "space_options": dict(setup.space.options),
+        "device": request.device,
+        "predictor": setup.predictor,
+        "offline": request.offline,
+        "constraints": [asdict(item) for item in setup.constraints],
+        "score_source": setup.evaluator.describe(),
+        "accuracy_source": request.accuracy,
+        "evaluations": setup.evaluations,
+        "seeds": [study.problem.seed for study in studies.own],
+        "notes": _notes(setup),
+        "winner": _winner(setup, verified, studies.searcher),
+        **_json(own),
+    }
+    if studies.baseline is not None:
+        baseline = _figures(setup, studies.baseline)
+        values["random_search"] = {"winner": _winner(setup, verified, "random_search"), **_json(baseline)}
+        values["difference"] = {
+            name: None if found is None else asdict(found)
+            for name in _COMPARED
+            for found in [paired_difference(own[name].per_seed, baseline[name].per_seed)]
+        }
+    values["candidates"] = [
+        {"searcher": name, **_candidate(setup, item)} for name, items in verified.by_searcher.items() for item in items
+    ]
+    values["run_ids"] = list(verified.run_ids)
+    return answer(values, request.seed)
+
+
+def verdict_error(setup: Setup, studies: Studies, verified: Verified) -> HilnasError | None:
+    """Return why no winner can be reported, None where there is one."""
+    if verified.winner(studies.searcher) is not None:
+        return None
+    limits = ", ".join(setup.request.limits) or "the connected part of the space"
+    if not any(study.ranked for study in studies.own):
+        return _nothing_feasible(setup, studies, limits)
+    measured = verified.by_searcher[studies.searcher]
+    verdicts = [item.verdict for item in measured]
+    counts = ", ".join(f"{verdicts.count(name)} {name}" for name in dict.fromkeys(verdicts))
+    what = f"none of {len(measured)} candidates keeps {limits} when it is measured: {counts}"
+    if measured and set(verdicts) == {"exceeds"}:
+        return Infeasible(what, "The predictions were too low.", "Fit again with more samples, or raise the limit.")
+    return Inconclusive(what, "", "Measure again, add --top N for more candidates, or raise the limit.")
+
+
+def _nothing_feasible(setup: Setup, studies: Studies, limits: str) -> HilnasError:
+    seen = [item for found in studies.by_searcher.values() for study in found for item in study.evaluations]
+    failed = sum(item.cause is not None for item in seen)
+    what = f"nothing among {len(seen)} evaluations keeps {limits}"
+    first = setup.constraints[0].metric if setup.constraints else None
+    known = [item for item in seen if item.cause is None and first in item.bounds]
+    if not known or first is None:
+        cause = next((item.cause for item in seen if item.cause), "")
+        return Infeasible(what, f"{failed} of them failed, the first with: {cause}")
+    least = min(known, key=lambda item: item.bounds[first])
+    best = f"The smallest {first} among them is {shown(first, least.bounds[first])}: {least.architecture}"
+    return Infeasible(what, f"{best} ({failed} failed).", "Raise the limit, or search longer: --evaluations N")
+
+
+def _notes(setup: Setup) -> list[str]:
+    return [_ORACLE] if setup.request.accuracy == setup.request.score else []
+
+
+def _figures(setup: Setup, studies: Sequence[Study]) -> dict[str, Figure]:
+    """Return figures over seeds: of each seed's winner as it was searched, and of its evaluations."""
+    winners = [study.winner for study in studies]
+    figures = {
+        "score": Figure.of([winner.score if winner else None for winner in winners]),
+        "accuracy": Figure.of([_accuracy(setup, winner.architecture) if winner else None for winner in winners]),
+        "feasible_share": Figure.of([study.feasible_share for study in studies]),
+        "late_feasible_share": Figure.of([study.late_feasible_share for study in studies]),
+        "distinct": Figure.of([study.distinct for study in studies]),
+        "failed": Figure.of([study.failed for study in studies]),
+        "elapsed_s": Figure.of([study.elapsed_s for study in studies]),
+    }
+    for constraint in setup.constraints:
+        figures[SI_NAMES[constraint.metric]] = Figure.of([_cost(winner, constraint.metric) for winner in winners])
+    return figures
+
+
+def _cost(winner: Evaluation | None, metric: str) -> float | None:
+    return winner.costs.get(metric) if winner else None
+
+
+def _accuracy(setup: Setup, architecture: Architecture) -> float | None:
+    return None if setup.accuracy is None else setup.accuracy.get(architecture.text)
+
+
+def _json(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    return {name: asdict(figure) for name, figure in figures.items()}
+
+
+def _winner(setup: Setup, verified: Verified, searcher: str) -> dict[str, Any] | None:
+    found = verified.winner(searcher)
+    return None if found is None else _candidate(setup, found)
+
+
+def _candidate(setup: Setup, item: Candidate) -> dict[str, Any]:
+    """Return one row: `latency_s` is what was measured, where something was, else the table's or predicted value."""
+    row: dict[str, Any] = {
+        "architecture": item.architecture.text,
+        "seed": item.seed,
+        "score": item.score,
+        "accuracy": _accuracy(setup, item.architecture),
+        "verdict": item.verdict,
+    }
+    for metric, cost in item.costs.items():
+        row[SI_NAMES[metric]] = cost.value
+        if cost.provenance not in (None, "table"):
+            row |= {"predicted_s": cost.value, "predicted_lower_s": cost.lower, "predicted_upper_s": cost.upper}
+            row["provenance"] = cost.provenance
+    measured = item.measurement
+    if measured is not None:
+        row |= {"latency_s": measured.latency_s, "measured_s": measured.latency_s}
+        row |= {"measured_lower_s": measured.lower_s, "measured_upper_s": measured.upper_s}
+        row["cause"] = measured.cause
+    return row
+
+
+def show_answer(values: Mapping[str, Any]) -> None:
+    """Print an answer as tables."""
+    limits = ", ".join(f"{item['metric']} <= {shown(item['metric'], item['limit'])}" for item in values["constraints"])
+    seeds = values["seeds"]
+    many = f"{len(seeds)} seeds from {seeds[0]}, mean ± sd" if len(seeds) > 1 else f"seed {seeds[0]}"
+    title = f"{values['space']} on {values['device'] or 'no device'}, {limits or 'no limit'}: {many}"
+    columns = {values["searcher"]: values}
+    if "random_search" in values:
+        columns["random_search"] = values["random_search"]
+    rows = [
+        (label, *(_spread(column[name], factor) for column in columns.values()), _difference(values, name, factor))
+        for name, label, factor in _SHOWN
+        if any(column[name]["mean"] is not None for column in columns.values() if name in column)
+    ]
+    header = [f"{name}, {values['evaluations']} evaluations" for name in columns]
+    show_table(("", *header, "difference [95 %]"), rows, title)
+    _show_candidates(values["candidates"])
+
+
+_SHOWN = (
+    ("score", "winner's score", 1.0),
+    ("accuracy", "winner's accuracy, %", 1.0),
+    ("latency_s", "winner's latency, ms", 1e3),
+    ("energy_j", "winner's energy, mJ", 1e3),
+    ("macs", "winner's MACs, M", 1e-6),
+    ("params", "winner's parameters, M", 1e-6),
+    ("aops", "winner's AOPS, G", 1e-9),
+    ("feasible_share", "feasible share, %", 100.0),
+    ("late_feasible_share", "feasible share of the last fifth, %", 100.0),
+    ("distinct", "different architectures", 1.0),
+    ("failed", "failed evaluations", 1.0),
+)
+
+
+def _spread(figure: Mapping[str, Any], factor: float) -> str:
+    if figure["mean"] is None:
+        return "n/a"
+    mean = f"{figure['mean'] * factor:.4g}"
+    return mean if figure["sd"] is None else f"{mean} ± {figure['sd'] * factor:.2g}"
+
+
+def _difference(values: Mapping[str, Any], name: str, factor: float) -> str:
+    found = values.get("difference", {}).get(name)
+    if found is None:
+        return ""
+    mean = f"{found['mean'] * factor:+.3g}"
+    if found["lower"] is None:
+        return mean
+    return f"{mean} [{found['lower'] * factor:+.3g}, {found['upper'] * factor:+.3g}]"
+
+
+def _show_candidates(candidates: Sequence[Mapping[str, Any]]) -> None:
+    """Print the table of winners: predicted [interval], measured ± half its interval, verdict."""
+    rows = [
+        (
+            item["searcher"],
+            item["architecture"].partition(":")[2],
+            item["score"],
+            item["accuracy"],
+            _predicted(item),
+            _measured(item),
+            item["verdict"],
+        )
+        for item in candidates
+    ]
+    show_table(("searcher", "architecture", "score", "accuracy %", "predicted ms", "measured ms", "verdict"), rows)
+
+
+def _predicted(item: Mapping[str, Any]) -> str | None:
+    if "predicted_s" in item:
+        interval = f"[{item['predicted_lower_s'] * 1e3:.4g}, {item['predicted_upper_s'] * 1e3:.4g}]"
+        return f"{item['predicted_s'] * 1e3:.4g} {interval}"
+    return None
+
+
+def _measured(item: Mapping[str, Any]) -> str | None:
+    if item.get("measured_s") is not None:
+        half_s = (item["measured_upper_s"] - item["measured_lower_s"]) / 2
+        return f"{item['measured_s'] * 1e3:.4g} ± {half_s * 1e3:.2g}"
+    if "predicted_s" not in item and item.get("latency_s") is not None:
+        return f"{item['latency_s'] * 1e3:.4g} (table)"
+    return None

@@ -1,0 +1,160 @@
+"""`hilnas search`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hilnas.cli import Settings
+from hilnas.output import json_option, show_json
+
+if TYPE_CHECKING:
+    from searchers._records import StudyLog
+    from searchers._request import SearchRequest
+
+
+@click.command()
+@click.argument("searcher", required=False)
+@click.option("--space", help="Search space.")
+@click.option(
+    "--space-option", "space_options", multiple=True, metavar="NAME=N", help="Option of the space (width=32)."
+)
+@click.option("--device", help="Name of a config, or table:NAME/COLUMN for a column of times or energies.")
+@click.option(
+    "--max",
+    "limits",
+    multiple=True,
+    metavar="QUANTITY",
+    help="Upper limit with unit, e.g. latency=12ms, latency=12ms@95%, energy=3mJ, macs=60M, params=1M, aops=9G.",
+)
+@click.option("--score", default="nwot", show_default=True, help="Indicator, or table:NAME/COLUMN: what is maximised.")
+@click.option(
+    "--score-option",
+    "score_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Setting of the indicator (batch=64), or option of the space for the network it scores (depth=5).",
+)
+@click.option("--accuracy", help="table:NAME/COLUMN that is reported beside the winners; never searched with.")
+@click.option("--episodes", type=click.IntRange(1), help="Updates of the searcher; each takes its `samples`.")
+@click.option("--evaluations", type=click.IntRange(1), help="Architectures to evaluate.  [default: 500]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seeds", type=click.IntRange(1), default=1, help="Repeat under N seeds, from --seed on.")
+@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Option of the searcher (samples=10).")
+@click.option("--predictor", help="Which fitted predictor.  [default: the best on held-out architectures]")
+@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Candidates measured per searcher.")
+@click.option("--offline", is_flag=True, help="Touch no device: winners are then only predicted.")
+@click.option("--resume", metavar="STUDY", help="Go on with a study that was stopped (`last`: the newest).")
+@json_option
+@click.pass_obj
+def search(
+    settings: Settings,
+    searcher: str | None,
+    space: str | None,
+    space_options: tuple[str, ...],
+    device: str | None,
+    limits: tuple[str, ...],
+    score: str,
+    score_options: tuple[str, ...],
+    accuracy: str | None,
+    episodes: int | None,
+    evaluations: int | None,
+    seed: int,
+    seeds: int,
+    options: tuple[str, ...],
+    predictor: str | None,
+    top: int,
+    offline: bool,
+    resume: str | None,
+    as_json: bool,
+) -> None:
+    """Search a space for the architecture of the highest score that keeps the limits on a device.
+
+    Random search with the same number of evaluations and the same seeds runs beside every other SEARCHER. On a real
+    device a fitted predictor guides the search, and the winners are measured again before they are printed.
+
+    \b
+    Examples:
+      hilnas search latency_reward_rl --space nasbench201 --device local_cpu --max latency=2ms
+      hilnas search latency_reward_rl --space nasbench201 --device table:pi4/latency_ms --max latency=40ms \\
+          --score table:val/accuracy --seeds 10 --offline
+      hilnas search --resume last
+    """
+    from profiler._asked import space_options_json
+    from searchers._request import SearchRequest
+
+    request = None
+    if resume is None:
+        request = SearchRequest(
+            *_named(searcher, space), space_options_json(space_options), device, limits, score, score_options,
+            accuracy, episodes, evaluations, seed, seeds, options, predictor, top, offline,
+        )  # fmt: skip
+    elif searcher or space:
+        _refuse_both()
+    _run(settings, request, resume, as_json)
+
+
+def _named(searcher: str | None, space: str | None) -> tuple[str, str]:
+    from hilnas import plugins
+    from hilnas.errors import UsageError
+
+    if searcher is None:
+        known = ", ".join(plugins.names("searchers"))
+        raise UsageError("no searcher was named", f"Known: {known}.", "Write: hilnas search SEARCHER --space S ...")
+    if space is None:
+        known = ", ".join(plugins.names("search_spaces"))
+        raise UsageError("no search space was named", f"Known: {known}.", f"Add: --space {known.split(', ')[0]}")
+    return searcher, space
+
+
+def _refuse_both() -> None:
+    from hilnas.errors import UsageError
+
+    raise UsageError("--resume stands alone", "The study holds its searcher, space and options.")
+
+
+def _run(settings: Settings, request: SearchRequest | None, resume: str | None, as_json: bool) -> None:
+    from profiler._progress import progress_bar
+    from profiler._workspace import Workspace
+    from searchers._answer import search_answer, verdict_error
+    from searchers._reach import check_reachable
+    from searchers._records import StudyLog
+    from searchers._request import SearchRequest, set_up
+    from searchers._search import search as run_searches
+    from searchers._verify import verify
+
+    with Workspace.open(settings.workspace) as workspace:
+        folder = workspace.path / "studies"
+        log = None if resume is None else StudyLog.open(folder, resume)
+        if log is not None and (ended := log.answer()) is not None:
+            _show(ended, as_json)
+            return
+        request = request or SearchRequest.from_json(log.request if log else {})
+        setup = set_up(workspace, request, settings.configs)
+        check_reachable(setup.space, setup.cost_models, setup.constraints)
+        log = log or StudyLog.create(folder, request.to_json())
+        _tell(log)
+        with progress_bar(f"search {request.searcher}") as progress:
+            studies = run_searches(setup, log, progress)
+            verified = verify(workspace, setup, studies.by_searcher, progress)
+        values = search_answer(log.study_id, setup, studies, verified)
+        log.finish(values)
+    _show(values, as_json)
+    error = verdict_error(setup, studies, verified)
+    if error is not None:
+        raise error
+
+
+def _show(values: dict[str, Any], as_json: bool) -> None:
+    from searchers._answer import show_answer
+
+    if as_json:
+        show_json(values)
+        return
+    show_answer(values)
+    click.echo(f"study_id: {values['study_id']}")
+
+
+def _tell(log: StudyLog) -> None:
+    click.echo(f"study {log.study_id} (stopped? go on with: hilnas search --resume {log.study_id})", err=True)

@@ -1,0 +1,230 @@
+"""What `hilnas search` asks for, and the objects it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hilnas import plugins
+from hilnas.errors import UsageError
+from hilnas.records import Constraint, canonical_json
+from search_spaces._base import SearchSpace
+from searchers._base import Searcher
+from searchers._cost_models import DIMENSIONS, STATIC_METRICS, CostModel, PredictedCost, StaticCost, TableCost
+from searchers._options import option_defaults, read_options, split_pairs
+from searchers._problem import Problem
+from searchers.evaluators._base import Evaluator
+
+if TYPE_CHECKING:
+    from devices._config import DeviceConfig
+    from profiler._table_records import TableColumn
+    from profiler._workspace import Workspace
+
+#: The metric a column of this dimension limits.
+_METRIC_OF = {"time": "latency", "energy": "energy"}
+#: Evaluations of a search that names no budget: the paper's 500 episodes.
+DEFAULT_EVALUATIONS = 500
+RANDOM = "random_search"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """The options of the command as plain values, enough to run it again."""
+
+    searcher: str
+    space: str
+    space_options: str = "{}"
+    device: str | None = None
+    limits: tuple[str, ...] = ()
+    score: str = "nwot"
+    score_options: tuple[str, ...] = ()
+    accuracy: str | None = None
+    episodes: int | None = None
+    evaluations: int | None = None
+    seed: int = 0
+    seeds: int = 1
+    options: tuple[str, ...] = ()
+    predictor: str | None = None
+    top: int = 3
+    offline: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON value."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> SearchRequest:
+        """Return the request of a JSON value; keys it does not know are left out."""
+        known = {item.name for item in fields(cls)}
+        options: dict[str, Any] = {}
+        for name in known & value.keys():
+            options[name] = tuple(value[name]) if isinstance(value[name], list) else value[name]
+        return cls(**options)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the names of a request stand for. `device` is set where winners can be measured again."""
+
+    request: SearchRequest
+    space: SearchSpace
+    constraints: tuple[Constraint, ...]
+    evaluations: int
+    searcher: type[Searcher]
+    options: Mapping[str, Any]
+    evaluator: Evaluator
+    cost_models: tuple[CostModel, ...]
+    predictor: str | None
+    accuracy: Mapping[str, float] | None = field(repr=False)
+    device: DeviceConfig | None
+
+    def problem(self, seed: int) -> Problem:
+        """Return the problem under one seed."""
+        options = canonical_json(dict(self.space.options))
+        return Problem(self.space.name, self.constraints, self.evaluations, seed, options)
+
+    def limit(self, metric: str) -> float | None:
+        """Return the limit (SI) on a metric, None where there is none."""
+        return next((item.limit for item in self.constraints if item.metric == metric), None)
+
+
+def set_up(workspace: Workspace, request: SearchRequest, configs: Path | None) -> Setup:
+    """Return what a request stands for; raise UsageError, UnknownName or NotFitted for what cannot be had."""
+    from profiler._plan import load_space
+
+    space = load_space(request.space, request.space_options)
+    searcher = plugins.load("searchers", request.searcher, Searcher)
+    options = read_options(split_pairs(request.options), option_defaults(searcher), request.searcher)
+    constraints = _constraints(request.limits)
+    models, predictor = _cost_models(workspace, request, space, constraints)
+    accuracy = None if request.accuracy is None else _column(workspace, request.accuracy, space, "--accuracy")
+    return Setup(
+        request=request,
+        space=space,
+        constraints=constraints,
+        evaluations=_budget(request, searcher(space, Problem(space.name, (), 1, 0), **options).batch),
+        searcher=searcher,
+        options=options,
+        evaluator=_evaluator(workspace, request, space),
+        cost_models=models,
+        predictor=predictor,
+        accuracy=None if accuracy is None else accuracy.values,
+        device=_real_device(request, configs),
+    )
+
+
+def _constraints(limits: Sequence[str]) -> tuple[Constraint, ...]:
+    constraints = tuple(Constraint.parse(text, DIMENSIONS) for text in limits)
+    metrics = [item.metric for item in constraints]
+    twice = next((metric for metric in metrics if metrics.count(metric) > 1), None)
+    if twice is not None:
+        raise UsageError(f"two limits on {twice}", "", f"Name one: --max {limits[metrics.index(twice)]}")
+    return constraints
+
+
+def _budget(request: SearchRequest, batch: int) -> int:
+    if request.episodes is not None and request.evaluations is not None:
+        raise UsageError("--episodes and --evaluations name the budget twice", "", "Give one of them.")
+    if request.episodes is not None:
+        # Random search has no episodes of its own: one evaluation each, as for the paper's controller.
+        return request.episodes * (1 if request.searcher == RANDOM else batch)
+    return request.evaluations or DEFAULT_EVALUATIONS
+
+
+def _column(workspace: Workspace, address: str, space: SearchSpace, option: str) -> TableColumn:
+    column = workspace.store.column_at(address)
+    if column.space != space.name:
+        raise UsageError(f"{option} {address} belongs to the space {column.space}, not to {space.name}")
+    return column
+
+
+def _cost_models(
+    workspace: Workspace, request: SearchRequest, space: SearchSpace, constraints: Sequence[Constraint]
+) -> tuple[tuple[CostModel, ...], str | None]:
+    models: list[CostModel] = []
+    predictor = None
+    for constraint in constraints:
+        if constraint.metric in STATIC_METRICS:
+            models.append(StaticCost(constraint.metric, space))
+        elif request.device is None:
+            raise UsageError(
+                f"a limit on {constraint.metric} needs a device", "", "Add --device NAME or --device table:NAME/COLUMN"
+            )
+        elif request.device.startswith("table:"):
+            if request.predictor is not None:
+                raise UsageError(f"{request.device} is exact and needs no predictor", "", "Leave --predictor out.")
+            models.append(_table_cost(workspace, request.device, space, constraint))
+        else:
+            model, predictor = _predicted_cost(workspace, request, space, constraint)
+            models.append(model)
+    return tuple(models), predictor
+
+
+def _table_cost(workspace: Workspace, address: str, space: SearchSpace, constraint: Constraint) -> TableCost:
+    column = _column(workspace, address, space, "--device")
+    metric = _METRIC_OF.get(column.dimension)
+    if metric != constraint.metric:
+        serves = f"It serves limits on {metric}." if metric else "Only columns of time or energy serve as a device."
+        raise UsageError(
+            f"{address} holds {column.dimension}, which says nothing about {constraint.metric}",
+            serves,
+            "See the columns: hilnas data list",
+        )
+    return TableCost(constraint.metric, column.values, address)
+
+
+def _predicted_cost(
+    workspace: Workspace, request: SearchRequest, space: SearchSpace, constraint: Constraint
+) -> tuple[PredictedCost, str]:
+    from predictors._registry import load_fitted
+
+    if constraint.metric != "latency":
+        raise UsageError(
+            f"{request.device} predicts latency, not {constraint.metric}",
+            "",
+            "For energy name a table: --device table:NAME/COLUMN",
+        )
+    fitted = load_fitted(workspace, str(request.device), space, request.predictor)
+    return PredictedCost(fitted.predictor, constraint.confidence), fitted.name
+
+
+def _evaluator(workspace: Workspace, request: SearchRequest, space: SearchSpace) -> Evaluator:
+    if request.score.startswith("table:"):
+        from searchers.evaluators.tabular import Tabular
+
+        if request.score_options:
+            raise UsageError("a table has no --score-option")
+        column = _column(workspace, request.score, space, "--score")
+        if column.dimension in _METRIC_OF:
+            raise UsageError(
+                f"{request.score} holds {column.dimension}: less of it is better, of a score more is",
+                "",
+                "Name it as the device: --device " + request.score,
+            )
+        return Tabular(space, values=column.values, source=request.score, unit=column.unit)
+    return _zero_cost(workspace, request, space)
+
+
+def _zero_cost(workspace: Workspace, request: SearchRequest, space: SearchSpace) -> Evaluator:
+    from searchers.evaluators.zero_cost import ZeroCost
+    from searchers.evaluators.zero_cost._base import Indicator
+
+    kind = plugins.load("searchers.evaluators.zero_cost", request.score, Indicator, "indicator")
+    own = option_defaults(kind)
+    given = read_options(split_pairs(request.score_options), {**space.options, **own}, request.score)
+    settings = {name: value for name, value in given.items() if name in own}
+    proxy = {name: value for name, value in given.items() if name not in own}
+    cache = workspace.path / "scores"
+    return ZeroCost(space, indicator=request.score, settings=settings, proxy=proxy, cache=cache)
+
+
+def _real_device(request: SearchRequest, configs: Path | None) -> DeviceConfig | None:
+    """Return the config of the device that measures the winners, None offline and for tables."""
+    if request.device is None or request.device.startswith("table:"):
+        return None
+    from devices._config import find_device
+
+    config = find_device(request.device, configs)
+    return None if request.offline else config
