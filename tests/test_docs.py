@@ -13,13 +13,13 @@ from hilnas.cli import cli
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "device_configs" / "README.md"]
-COMMAND = re.compile(r"^(?:\$ )?(hilnas [^|>#\n]*)", re.MULTILINE)
+COMMAND = re.compile(r"^(?:\$ )?(hilnas [^|#\n]*)", re.MULTILINE)
 
 
 def commands_in(path):
     blocks = re.findall(r"```(?:bash|console|sh)\n(.*?)```", path.read_text(), re.DOTALL)
     joined = "\n".join(blocks).replace("\\\n", " ")
-    return [match.strip() for match in COMMAND.findall(joined)]
+    return [match.split(" > ")[0].strip() for match in COMMAND.findall(joined)]
 
 
 def test_the_help_in_the_documents_is_that_of_the_commands():
