@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from hilnas.records import Architecture, Prediction, Provenance
 from predictors._conformal import assign_folds, cv_plus
 from predictors._expected import all_architectures, expectation
-from predictors._views import Views
+from predictors._views import Views, views_of
 from search_spaces._base import SearchSpace
 
 Array = NDArray[np.float64]
@@ -90,7 +90,7 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
         positive and finite, for fewer than two connected architectures and for lengths that differ.
         """
         times = _checked(X, y)
-        self.views_ = Views(self.space)
+        self.views_ = views_of(self.space)
         connected = self.views_.connected(X)
         if connected.sum() < 2:
             raise ValueError(f"{type(self).__name__} needs at least 2 connected architectures, got {connected.sum()}")

@@ -19,7 +19,7 @@ from predictors._judging import Judgement, judge
 from predictors._kernels import KERNEL_FEATURES
 from predictors._registry import FittedPredictor, load_fitted, saved_names
 from predictors._samples import Samples, check_device, is_table, measure_samples, recorded_samples, table_samples
-from predictors._views import Views
+from predictors._views import views_of
 from profiler._campaign import Progress, silent
 from profiler._workspace import Workspace
 from search_spaces._base import SearchSpace
@@ -168,7 +168,7 @@ def _rows(space: SearchSpace, fitted: FittedPredictor, test: Samples, prediction
 
 def _unseen(space: SearchSpace, fitted: FittedPredictor, test: Samples) -> list[tuple[str, ...]]:
     """Return for each test architecture the features that lie outside everything the predictor was trained on."""
-    views = Views(space)
+    views = views_of(space)
     names = (*FEATURES, *KERNEL_FEATURES)
     train = views.matrix("runtime", fitted.architectures)
     lowest, highest = train.min(axis=0), train.max(axis=0)
