@@ -48,6 +48,8 @@ class GradientBoosting(Predictor):
         return np.hstack([runtime, trained])
 
     def _choose(self, inputs: Array, y: Array, folds: NDArray[np.intp]) -> dict[str, Any]:
+        if self.view not in ("auto", *_COLUMNS):
+            raise ValueError(f"view must be auto, {', '.join(_COLUMNS)}, not {self.view!r}")
         names = list(_COLUMNS) if self.view == "auto" else [self.view]
         choices = [LinearChoice(*item) for item in itertools.product(names, _ALPHAS, (False, True))]
         best = choose_linear(inputs, y, folds, _COLUMNS, choices)
