@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +10,7 @@ from hilnas.cli import Settings
 from hilnas.output import answer, json_option, show_json, show_table
 
 if TYPE_CHECKING:
+    from hilnas.gates import Gate
     from predictors._comparing import Comparison
     from predictors._evaluation import Scores
     from predictors._fitting import FitReport
@@ -176,7 +177,7 @@ def compare(
     else:
         _show_comparison(comparison)
     if failed:
-        _fail(failed, figures)
+        _fail(failed, comparison)
 
 
 def _space(name: str, options: tuple[str, ...]) -> SearchSpace:
@@ -186,14 +187,17 @@ def _space(name: str, options: tuple[str, ...]) -> SearchSpace:
     return load_space(name, space_options_json(options))
 
 
-def _fail(gates: list[Any], figures: dict[str, Any]) -> None:
+def _fail(gates: list[Gate], comparison: Comparison) -> None:
     from hilnas.errors import GateFailed
 
-    shown = "; ".join(f"{gate}: {gate.name} is {figures[gate.name]}" for gate in gates)
+    figures = comparison.judgement.scores.to_json()
+    values = {gate: figures[gate.name] for gate in gates}
+    shown = "; ".join(f"{gate}: it is {'n/a' if value is None else f'{value:.4g}'}" for gate, value in values.items())
+    again = f"hilnas fit {comparison.device} --predictor {comparison.predictor} --space {comparison.space}"
     raise GateFailed(
         f"a gate does not hold: {shown}",
-        "The predictor was not trained on these architectures; now they are recorded.",
-        "Fit again, with more samples: hilnas fit DEVICE --predictor P --budget N",
+        "The predictor had not seen these architectures.",
+        f"Look at the largest errors, then fit with more samples: {again} --budget N",
     )
 
 
