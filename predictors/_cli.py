@@ -32,7 +32,12 @@ _WORST = 5
 @_SPACE_OPTIONS
 @click.option("--budget", type=click.IntRange(2), help="Architectures to have in all; missing ones are measured.")
 @click.option("--train", "n_train", type=click.IntRange(2), help="Architectures to train on before judging.")
-@click.option("--test", "n_test", type=click.IntRange(1), help="Architectures to judge on.  [default: a third]")
+@click.option(
+    "--test",
+    "n_test",
+    type=click.IntRange(1),
+    help="Architectures to judge on.  [default: a third, below 30 each one once]",
+)
 @_SEED
 @json_option
 @click.pass_obj
@@ -209,7 +214,7 @@ def _show_fit(report: FitReport) -> None:
         click.echo("too few to hold any out: how good it is, is not known; see: hilnas compare")
     else:
         _show_figures(request.predictor, report.judgement)
-        click.echo("Figures are of the held-out part; the saved predictor is fitted on all samples.")
+        click.echo("Figures are of samples that were held out; the saved predictor is fitted on all.")
     show_table(("fitted", "value"), list(report.parameters.items()))
     click.echo(f"saved: {report.path}")
     click.echo(f"next: hilnas compare {request.device} --predictor {request.predictor}")
@@ -226,7 +231,9 @@ def _show_figures(name: str, judgement: Judgement) -> None:
         for figure in judgement.scores.to_json()
         if figure != "limit_s"
     ]
-    show_table(("figure", *columns), rows, f"trained on {judgement.n_train}, tested on {judgement.scores.n} others")
+    show_table(
+        ("figure", *columns), rows, f"trained on {judgement.n_train} at a time, tested on {judgement.scores.n} others"
+    )
     click.echo(f"best-source scaling (baseline): {NO_SOURCE}")
 
 

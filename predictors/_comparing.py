@@ -15,7 +15,7 @@ from devices._config import find_device
 from hilnas.errors import UsageError
 from hilnas.output import SCHEMA_VERSION
 from predictors._base import Predictions
-from predictors._judging import Judgement, judge
+from predictors._judging import Judgement, judge_fitted
 from predictors._kernels import KERNEL_FEATURES
 from predictors._registry import FittedPredictor, load_fitted, saved_names
 from predictors._samples import Samples, check_device, is_table, measure_samples, recorded_samples, table_samples
@@ -115,7 +115,7 @@ def compare_device(
         config = find_device(request.device, configs)
         run_id, test = measure_samples(workspace, config, space, new, request.seed, progress)
     train = Samples(fitted.architectures, fitted.latency_s, ((),) * len(fitted.architectures))
-    judgement, predictions = judge(fitted.predictor, train, test)
+    judgement, predictions = judge_fitted(fitted.predictor, train, test)
     now = datetime.now(UTC)
     comparison = Comparison(
         f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",

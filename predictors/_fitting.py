@@ -10,8 +10,9 @@ from devices._config import DeviceConfig, find_device
 from hilnas import plugins
 from hilnas.errors import UsageError
 from predictors._base import Predictor
+from predictors._conformal import assign_folds
 from predictors._evaluation import split
-from predictors._judging import Judgement, judge
+from predictors._judging import Judgement, judge_rounds, unfitted
 from predictors._registry import save
 from predictors._samples import (
     Samples,
@@ -26,8 +27,11 @@ from profiler._campaign import Progress, silent
 from profiler._workspace import Workspace
 from search_spaces._base import SearchSpace
 
-#: With fewer samples nothing is held out: a third of them would say nothing.
+#: With fewer samples nothing is held out: figures of so few would say nothing.
 _MIN_FOR_JUDGEMENT = 6
+#: With fewer samples every one is held out once, in so many rounds, instead of a third of them.
+_MIN_FOR_ONE_SPLIT = 30
+_ROUNDS = 5
 _TABLE_SAMPLES = 300
 
 
@@ -70,7 +74,7 @@ class FitReport:
             "n_measured": self.n_measured,
             "n_blocks_measured": self.n_blocks_measured,
             **judged,
-            "figures_of": "the held-out part; the saved predictor is fitted on all samples",
+            "figures_of": "samples that were held out; the saved predictor is fitted on all",
             "n_fitted": self.n_fitted,
             "parameters": self.parameters,
             "path": str(self.path),
@@ -90,17 +94,13 @@ def fit_device(
     predictor, n_blocks = _predictor(workspace, space, request, kind, config, progress)
     samples, n_measured = _gather(workspace, space, request, predictor, config, progress)
     judgement = _judged(predictor, samples, request)
-    fitted = _clone(predictor).fit(samples.architectures, samples.latency_s)
+    fitted = unfitted(predictor).fit(samples.architectures, samples.latency_s)
     evaluation = {} if judgement is None else {**judgement.to_json(), "seed": request.seed}
     path = save(
         workspace, request.device, request.predictor, fitted, samples.architectures, samples.latency_s, evaluation
     )
     n = len(samples)
     return FitReport(request, space.name, n - n_measured, n_measured, n_blocks, n, judgement, fitted.parameters(), path)
-
-
-def _clone(predictor: Predictor) -> Predictor:
-    return type(predictor)(**predictor.get_params(deep=False))
 
 
 def _predictor(
@@ -155,15 +155,29 @@ def _gather(
 
 
 def _judged(predictor: Predictor, samples: Samples, request: FitRequest) -> Judgement | None:
+    """Return the judgement on held-out samples: a third, or every sample once where a third would say little."""
     forms = [predictor.space.canonical(item) for item in samples.architectures]
     distinct = len(set(forms))
     n_test = request.n_test
     if n_test is None and request.n_train is None:
         if distinct < _MIN_FOR_JUDGEMENT:
             return None
+        if distinct < _MIN_FOR_ONE_SPLIT:
+            return judge_rounds(predictor, _rotation(samples, forms, request.seed))
         n_test = distinct // 3
     elif n_test is None:
         n_test = max(1, distinct - (request.n_train or 0))
     train, test = split(samples.architectures, forms, request.n_train, n_test, request.seed)
-    learner = _clone(predictor).fit(samples.take(train).architectures, samples.take(train).latency_s)
-    return judge(learner, samples.take(train), samples.take(test))[0]
+    return judge_rounds(predictor, [(samples.take(train), samples.take(test))])
+
+
+def _rotation(samples: Samples, forms: list[str], seed: int) -> list[tuple[Samples, Samples]]:
+    """Return rounds in which every sample is held out once, with all of its canonical form."""
+    folds = assign_folds(forms, _ROUNDS, seed)
+    return [
+        (
+            samples.take([i for i in range(len(forms)) if folds[i] != fold]),
+            samples.take([i for i in range(len(forms)) if folds[i] == fold]),
+        )
+        for fold in range(_ROUNDS)
+    ]

@@ -1,7 +1,8 @@
-"""A predictor beside its baselines on the same samples."""
+"""A predictor beside its baselines on samples that none of them was trained on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from predictors.macs_baseline import MacsBaseline
 
 #: Why the third baseline of every evaluation has no figures.
 NO_SOURCE = "n/a: no other device's measurements serve as a source"
+_BASELINES: dict[str, type[Predictor]] = {"macs_baseline": MacsBaseline, "additive": AdditiveTable}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +40,62 @@ class Judgement:
         }
 
 
-def judge(predictor: Predictor, train: Samples, test: Samples) -> tuple[Judgement, Predictions]:
-    """Return the judgement of a fitted predictor on test samples, and its predictions.
+def unfitted(predictor: Predictor) -> Predictor:
+    """Return a predictor of the same parameters that has learned nothing."""
+    return type(predictor)(**predictor.get_params(deep=False))
 
-    The limit of the violation rate is the median of the training times.
-    """
-    limit_s = float(np.median(train.latency_s))
+
+def judge_fitted(predictor: Predictor, train: Samples, test: Samples) -> tuple[Judgement, Predictions]:
+    """Return the judgement of a predictor that was fitted on `train`, and its predictions of `test`."""
     predictions = predictor.predict(test.architectures)
-    baselines = {}
-    for name, kind in (("macs_baseline", MacsBaseline), ("additive", AdditiveTable)):
-        baseline: Predictor = kind(predictor.space, seed=predictor.seed, coverage=predictor.coverage)
-        baseline.fit(train.architectures, train.latency_s)
-        baselines[name] = evaluate(test.latency_s, baseline.predict(test.architectures), limit_s)
+    baselines = {name: _baseline(name, predictor, train, test) for name in _BASELINES}
+    return _judgement(train, test, predictions, baselines), predictions
+
+
+def judge_rounds(predictor: Predictor, rounds: Sequence[tuple[Samples, Samples]]) -> Judgement:
+    """Return the judgement over the test sides of several rounds, each predicted after fitting its own train side."""
+    guesses: list[Predictions] = []
+    baselines: dict[str, list[Predictions]] = {name: [] for name in _BASELINES}
+    for train, test in rounds:
+        learner = unfitted(predictor).fit(train.architectures, train.latency_s)
+        guesses.append(learner.predict(test.architectures))
+        for name, found in baselines.items():
+            found.append(_baseline(name, predictor, train, test))
+    tested = _all_samples([test for _, test in rounds])
+    trained = min((train for train, _ in rounds), key=len)
+    together = {name: _all_predictions(found) for name, found in baselines.items()}
+    return _judgement(trained, tested, _all_predictions(guesses), together)
+
+
+def _judgement(train: Samples, test: Samples, predictions: Predictions, baselines: dict[str, Predictions]) -> Judgement:
+    """Return the scores; the limit of the violation rate is the median of the training times."""
+    limit_s = float(np.median(train.latency_s))
     ceiling = noise_ceiling(test.repeats)
-    scores = evaluate(test.latency_s, predictions, limit_s)
-    return Judgement(len(train), scores, baselines, ceiling if ceiling.n else None), predictions
+    return Judgement(
+        len(train),
+        evaluate(test.latency_s, predictions, limit_s),
+        {name: evaluate(test.latency_s, found, limit_s) for name, found in baselines.items()},
+        ceiling if ceiling.n else None,
+    )
+
+
+def _baseline(name: str, predictor: Predictor, train: Samples, test: Samples) -> Predictions:
+    baseline: Predictor = _BASELINES[name](predictor.space, seed=predictor.seed, coverage=predictor.coverage)
+    return baseline.fit(train.architectures, train.latency_s).predict(test.architectures)
+
+
+def _all_samples(parts: Sequence[Samples]) -> Samples:
+    return Samples(
+        tuple(item for part in parts for item in part.architectures),
+        np.concatenate([part.latency_s for part in parts]),
+        tuple(item for part in parts for item in part.medians),
+    )
+
+
+def _all_predictions(parts: Sequence[Predictions]) -> Predictions:
+    return Predictions(
+        np.concatenate([part.mean_s for part in parts]),
+        np.concatenate([part.lower_s for part in parts]),
+        np.concatenate([part.upper_s for part in parts]),
+        tuple(item for part in parts for item in part.provenance),
+    )

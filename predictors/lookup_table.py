@@ -16,9 +16,9 @@ from predictors._linear import fit_line, fit_ridge
 from predictors._views import Views
 from search_spaces._base import SearchSpace
 
-_ALPHAS = (1e-4, 1e-3, 1e-2, 1e-1)
+_ALPHAS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 #: A correction of the sum is tried with at least so many whole networks.
-_MIN_FOR_CORRECTION = 20
+_MIN_FOR_CORRECTION = 8
 
 
 class LookupTable(Predictor):
