@@ -29,7 +29,7 @@ KERNEL_FEATURES: tuple[str, ...] = (
     "n_fused_add",
     "n_fused_relu",
     "n_read_twice",
-    "depth",
+    "kernel_depth",
     *(f"{_KINDS[writer]}_to_{_KINDS[reader]}" for writer in _WRITERS for reader in _READERS),
 )
 

@@ -28,7 +28,7 @@ class LookupTable(Predictor):
     regression on its kernels, switched on only when that wins in cross-validation (provenance `model` then).
     """
 
-    minimum_samples = 10
+    minimum_samples = 20
 
     def __init__(
         self,

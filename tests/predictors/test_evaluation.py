@@ -43,8 +43,9 @@ def test_figures_are_those_of_the_libraries(pair):
         assert scores.spearman is None and scores.kendall is None
 
 
-@given(pairs, st.floats(0.1, 10))
-def test_figures_do_not_depend_on_the_unit(pair, factor):
+@given(pairs)
+def test_figures_do_not_depend_on_the_unit(pair):
+    """A power of two, so that no rounding makes or breaks a tie."""
     truth, guess = pair
     first = evaluate(truth, predictions(guess), limit_s=float(np.median(truth)))
     second = evaluate(truth * 1024, predictions(guess * 1024), limit_s=float(np.median(truth)) * 1024)
@@ -58,7 +59,8 @@ def test_shares_are_shares_and_nested(pair):
     scores = evaluate(pair[0], predictions(pair[1]), limit_s=1.0)
     assert 0 <= scores.within_5 <= scores.within_10 <= 1
     assert 0 <= scores.coverage <= 1
-    assert abs(scores.bias) <= scores.mape + 1e-12 <= scores.worst + 2e-12
+    rounding = 1 + 1e-12
+    assert abs(scores.bias) <= scores.mape * rounding <= scores.worst * rounding**2
 
 
 def test_by_hand():

@@ -98,7 +98,7 @@ def test_depthwise_and_large_convolutions_are_told_apart():
     assert found["n_depthwise"] == found["n_convkxk"] == found["n_fused_relu"] == 1
     assert found["n_relu"] == 0
     assert found["depthwise_to_convkxk"] == 1
-    assert found["depth"] == 3
+    assert found["kernel_depth"] == 3
 
 
 def test_onnx_runtime_has_as_many_kernels(tmp_path):
