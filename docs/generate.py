@@ -16,7 +16,10 @@ def generated() -> str:
     """Return the text of docs/cli.md."""
     parts = ["# The command line\n\nGenerated from `--help`; do not edit: `make docs`.\n"]
     for path, command in _commands(("hilnas",), cli):
-        context = click.Context(command, info_name=" ".join(path), max_content_width=110, terminal_width=110)
+        names = cli.context_settings["help_option_names"]
+        context = click.Context(
+            command, info_name=" ".join(path), max_content_width=110, terminal_width=110, help_option_names=names
+        )
         parts.append(f"## {' '.join(path)}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
 
