@@ -16,8 +16,8 @@ Run = Callable[[list[str]], int]
 Say = Callable[[str], None]
 
 SPACE = "nasbench201"
-N_CELLS = 48
-EPISODES = 200
+N_CELLS = 40
+EPISODES = 150
 
 
 def tell(workspace: Workspace, device: str, seed: int, run: Run, say: Say) -> int:
@@ -30,11 +30,14 @@ def tell(workspace: Workspace, device: str, seed: int, run: Run, say: Say) -> in
             ["profile", device, "--space", SPACE, "--samples", str(N_CELLS), "--seed", str(seed)],
         ),
         ("", ["profile", device, "--space", SPACE, "--blocks", "--seed", str(seed)]),
-        ("Learn to predict its latency.", ["fit", device, "--predictor", "lookup_table", "--seed", str(seed)]),
-        ("", ["fit", device, "--predictor", "gradient_boosting", "--seed", str(seed)]),
+        (
+            "Learn to predict its latency.",
+            ["fit", device, "--predictor", "lookup_table", "--budget", str(N_CELLS), "--seed", str(seed)],
+        ),
+        ("", ["fit", device, "--predictor", "gradient_boosting", "--budget", str(N_CELLS), "--seed", str(seed)]),
         (
             "Story 3: compare predicted with measured latency, on architectures never measured before.",
-            ["compare", device, "--n", "10", "--seed", str(seed + 1)],
+            ["compare", device, "--n", "8", "--seed", str(seed + 1)],
         ),
     ]
     for text, command in steps:
