@@ -71,9 +71,11 @@ class Study:
     @cached_property
     def ranked(self) -> tuple[Evaluation, ...]:
         """Return the distinct feasible candidates, best score first, the earlier one first among equals."""
-        distinct = {item.architecture: item for item in reversed(self.evaluations) if item.feasible}
-        in_order = reversed(distinct.values())
-        return tuple(sorted(in_order, key=lambda item: -(item.score if item.score is not None else 0.0)))
+        first: dict[Architecture, tuple[float, Evaluation]] = {}
+        for item in self.evaluations:
+            if item.feasible and item.score is not None:
+                first.setdefault(item.architecture, (item.score, item))
+        return tuple(item for _, item in sorted(first.values(), key=lambda pair: -pair[0]))
 
     @property
     def winner(self) -> Evaluation | None:

@@ -54,11 +54,12 @@ class Controller(nn.Module):
         self._mask: Tensor
 
     def _initialise(self, hidden: int, generator: torch.Generator) -> None:
-        """Draw every parameter from U(-1/sqrt(hidden), 1/sqrt(hidden)), torch's own default for an RNN."""
+        """Draw torch's own defaults from the generator: N(0, 1) the embedding, U(-1, 1) / sqrt(hidden) the rest."""
         bound = hidden**-0.5
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.uniform_(-bound, bound, generator=generator)
+            self.embedding.weight.normal_(generator=generator)
 
     def sample(self, n: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
         """Return n lists of decisions drawn from the policy."""

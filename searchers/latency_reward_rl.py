@@ -3,7 +3,7 @@
 Source: Tran and Bae, JBE 26(7), 2021. The defaults are the paper's where it states them: alpha 0.9, one RNN layer of
 100 units, Adam at 5e-4, selection by the highest score among the architectures that keep the limit. It does not state
 samples per episode (here 1), the baseline (exponential mean with factor 0.9), an entropy bonus (none) or how the score
-is scaled (rank among the architectures seen).
+is scaled (here the rank among the architectures seen, mapped to [floor, 1]).
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from searchers._torch import Controller, one_thread, pack, unpack
 class LatencyRewardRL(Searcher):
     """Learns where high scores lie just below the limits: reward = scaled score x product of R_LAT.
 
-    samples: architectures per episode (one Adam step). use_limits=False leaves R_LAT out (the paper's ablation).
-    A failed candidate has reward 0.
+    samples: architectures per episode (one Adam step). floor: the scaled score of the worst; the best scores 1, so what
+    exceeds a limit by more than 1 / floor is never worth it for its score. use_limits=False leaves R_LAT out (the
+    paper's ablation). A failed candidate has reward 0.
     """
 
     def __init__(
@@ -42,15 +43,17 @@ class LatencyRewardRL(Searcher):
         baseline_decay: float = 0.9,
         entropy_weight: float = 0.0,
         scale: str = "rank",
+        floor: float = 0.8,
         use_limits: bool = True,
     ) -> None:
         super().__init__(space, problem)
-        _check_options(alpha, samples, baseline_decay, scale)
+        _check_options(alpha, floor, samples, baseline_decay, scale)
         self._alpha = alpha
         self._samples = samples
         self._decay = baseline_decay
         self._entropy_weight = entropy_weight
         self._scale_name = scale
+        self._floor = floor
         self._use_limits = use_limits
         seeds = np.random.SeedSequence(problem.seed).generate_state(2)
         self._rng = np.random.default_rng(seeds[0])
@@ -96,7 +99,7 @@ class LatencyRewardRL(Searcher):
     def _reward(self, evaluation: Evaluation) -> float:
         if evaluation.score is None or evaluation.cause is not None:
             return 0.0
-        score = self._scale.scaled(evaluation.score)
+        score = self._floor + (1 - self._floor) * self._scale.scaled(evaluation.score)
         return score * limits_reward(self.problem, evaluation, self._alpha) if self._use_limits else score
 
     def _step(self, evaluations: Sequence[Evaluation], advantages: Sequence[float]) -> None:
@@ -133,9 +136,10 @@ class LatencyRewardRL(Searcher):
         self._scale = SCALES[self._scale_name](self._scores.values())
 
 
-def _check_options(alpha: float, samples: int, baseline_decay: float, scale: str) -> None:
-    if not 0 <= alpha <= 1:
-        raise UsageError(f"alpha must lie between 0 and 1, not {alpha}")
+def _check_options(alpha: float, floor: float, samples: int, baseline_decay: float, scale: str) -> None:
+    for name, value in (("alpha", alpha), ("floor", floor)):
+        if not 0 <= value <= 1:
+            raise UsageError(f"{name} must lie between 0 and 1, not {value}")
     if samples < 1:
         raise UsageError(f"samples must be at least 1, not {samples}")
     if not 0 <= baseline_decay < 1:
