@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from search_spaces._costs import static_costs
-
 from profiler.metrics._base import Metric
+from search_spaces._costs import static_costs
 from search_spaces._graph import Graph
 
 
