@@ -155,6 +155,7 @@ def show_answer(values: Mapping[str, Any]) -> None:
     seeds = values["seeds"]
     many = f"{len(seeds)} seeds from {seeds[0]}, mean ± sd" if len(seeds) > 1 else f"seed {seeds[0]}"
     title = f"{values['space']} on {values['device'] or 'no device'}, {limits or 'no limit'}: {many}"
+    title += " (figures as searched, before the winners were measured)" if values["run_ids"] else ""
     columns = {values["searcher"]: values}
     if "random_search" in values:
         columns["random_search"] = values["random_search"]

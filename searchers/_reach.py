@@ -29,9 +29,13 @@ def check_reachable(space: SearchSpace, models: Sequence[CostModel], constraints
         if value > constraint.limit:
             raise Infeasible(
                 f"no architecture known keeps {model.metric} <= {shown(model.metric, constraint.limit)}",
-                f"The smallest known is {shown(model.metric, value)}: {architecture}",
+                f"The smallest known is {shown(model.metric, value)}{_surely(constraint)}: {architecture}",
                 f"Raise the limit: --max {model.metric}=...",
             )
+
+
+def _surely(constraint: Constraint) -> str:
+    return "" if constraint.confidence is None else f" with {constraint.confidence:.0%} confidence"
 
 
 def smallest(space: SearchSpace, model: CostModel) -> tuple[Architecture, float] | None:
