@@ -114,7 +114,13 @@ def test_an_interrupt_leaves_a_campaign_that_can_be_resumed(tmp_path):
     configs.mkdir()
     (configs / "slow.toml").write_text('kind = "fake"\n[fake]\nsleep_s = 0.05\n')
     start = hilnas(workspace, "--configs", str(configs), *profile("slow", 20))
-    process = subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # A background job inherits an ignored SIGINT; a user at a terminal does not.
+    process = subprocess.Popen(
+        start,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     time.sleep(2.0)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
