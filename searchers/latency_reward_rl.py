@@ -20,7 +20,7 @@ from search_spaces._base import SearchSpace
 from searchers._base import Searcher
 from searchers._problem import Evaluation, Problem
 from searchers._reward import SCALES, limits_reward
-from searchers._torch import Controller, one_thread, pack, unpack
+from searchers._torch import Adam, Controller, one_thread, pack, unpack
 
 
 class LatencyRewardRL(Searcher):
@@ -58,7 +58,7 @@ class LatencyRewardRL(Searcher):
         seeds = np.random.SeedSequence(problem.seed).generate_state(2)
         self._rng = np.random.default_rng(seeds[0])
         self._controller = Controller(space.cardinalities, hidden, int(seeds[1]))
-        self._optimizer = torch.optim.Adam(self._controller.parameters(), lr=learning_rate, fused=True)
+        self._optimizer = Adam(self._controller.parameters(), learning_rate)
         self._baseline: float | None = None
         self._scores: dict[tuple[int, ...], float] = {}
         self._scale = SCALES[scale]()
@@ -109,17 +109,14 @@ class LatencyRewardRL(Searcher):
             loss = -(torch.tensor(advantages, dtype=torch.float32) * log_probs).mean()
             if self._entropy_weight:
                 loss = loss - self._entropy_weight * entropy.mean()
-            self._optimizer.zero_grad()
-            loss.backward()
-            self._optimizer.step()
+            self._optimizer.step(loss)
 
     def state(self) -> Any:
         """Return generator, controller, optimiser, baseline and the scores seen, as a JSON value."""
-        moments = self._optimizer.state_dict()["state"]
         return {
             "rng": self._rng.bit_generator.state,
             "controller": pack(dict(self._controller.named_parameters())),
-            "adam": {str(index): pack(values) for index, values in moments.items()},
+            "adam": self._optimizer.state(),
             "baseline": self._baseline,
             "scores": [[list(decisions), score] for decisions, score in self._scores.items()],
         }
@@ -128,9 +125,7 @@ class LatencyRewardRL(Searcher):
         """Continue from a value that `state` returned."""
         self._rng.bit_generator.state = value["rng"]
         self._controller.load_state_dict(unpack(value["controller"]))
-        optimizer = self._optimizer.state_dict()
-        optimizer["state"] = {int(index): unpack(values) for index, values in value["adam"].items()}
-        self._optimizer.load_state_dict(optimizer)
+        self._optimizer.load_state(value["adam"])
         self._baseline = value["baseline"]
         self._scores = {tuple(decisions): score for decisions, score in value["scores"]}
         self._scale = SCALES[self._scale_name](self._scores.values())
