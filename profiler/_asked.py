@@ -30,7 +30,13 @@ def asked_workloads(
     if models:
         if space or samples or blocks or architectures:
             raise UsageError("--model stands alone", "", "Profile models and a space in two commands.")
-        return [model_workload(path, artifacts) for path in models]
+        workloads = [model_workload(path, artifacts) for path in models]
+        if len({workload.key for workload in workloads}) < len(workloads):
+            names = ", ".join(str(path) for path in models)
+            raise UsageError(
+                f"the same model is named twice: {names}", "Their bytes are equal, and so is their latency."
+            )
+        return workloads
     if space is None:
         raise UsageError(
             "nothing to measure was named", "", "Write --space nasbench201 --samples 60, or --model FILE.onnx"

@@ -67,6 +67,9 @@ def test_models_are_compared_a_against_b(hilnas, tmp_path):
     assert "b.onnx is " in shown.stdout and "times slower than a.onnx" in shown.stdout
     assert "does not hold" in shown.stderr
     hilnas(*models, "--gate", "ratio<=100")
+    (tmp_path / "copy.onnx").write_bytes((tmp_path / "a.onnx").read_bytes())
+    twice = hilnas("profile", "local_cpu", "--model", "a.onnx", "--model", "copy.onnx", as_json=False, code=2)
+    assert "named twice" in twice.stderr
 
 
 def test_a_model_the_runtime_rejects_is_recorded_and_the_rest_measured(hilnas, tmp_path):
