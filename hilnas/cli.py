@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from dataclasses import dataclass
@@ -114,6 +115,11 @@ def main() -> None:
     except HilnasError as error:
         _complain(error)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _complain(HilnasError(f"the disk is full: {error}", "Everything stored before is kept.", "Free some space."))
+        sys.exit(HilnasError.exit_code)
     except click.Abort:
         click.echo("interrupted; everything measured so far is kept", err=True)
         sys.exit(130)

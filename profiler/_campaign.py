@@ -6,6 +6,7 @@ order. After each invocation the result is committed, so a campaign that is kill
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -280,9 +281,21 @@ def silent(done: int, total: int, text: str) -> None:
     """Show nothing."""
 
 
+class _LogFile(logging.FileHandler):
+    """A log that gives way: a disk too full for it must not hide the error that stopped the campaign."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Drop the record."""
+
+    def close(self) -> None:
+        """Close the file, whether or not the rest could be written."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 def _log_file(path: Path) -> logging.Handler:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     _LOG.addHandler(handler)
     _LOG.setLevel(logging.INFO)

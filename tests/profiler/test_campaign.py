@@ -1,5 +1,7 @@
 """Campaigns on scripted devices: interleaving, verdicts, resuming."""
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from devices._config import DeviceConfig, FakeOptions
 from devices.fake import FakeSession, true_latency_s
 from hilnas.errors import DeviceError, UnknownName
 from hilnas.records import MeasurementProtocol
-from profiler._campaign import measure, open_device, result, resume
+from profiler._campaign import _log_file, measure, open_device, result, resume
 from profiler._plan import block_entry_s, block_workloads, load_space, sample_workloads
 from profiler._workspace import Workspace
 
@@ -143,6 +145,15 @@ def test_a_device_that_has_changed_cannot_continue_a_campaign(workspace, monkeyp
 
 def _interrupt(self, artifact, protocol):
     raise KeyboardInterrupt
+
+
+def test_a_log_that_cannot_be_written_hides_nothing(tmp_path):
+    handler = _log_file(tmp_path / "logs" / "run.log")
+    handler.stream.close()
+    handler.stream = open("/dev/full", "w")  # noqa: PTH123, SIM115
+    logging.getLogger("hilnas.campaign").warning("x" * 100_000)
+    logging.getLogger("hilnas.campaign").removeHandler(handler)
+    handler.close()
 
 
 def test_a_replayed_campaign_gives_the_recorded_numbers(workspace):
