@@ -103,13 +103,13 @@ def judge(measurement: Measurement, limit: float | None) -> Verdict:
 
 
 def _pool(setup: Setup, studies: Sequence[Study]) -> list[Candidate]:
-    """Return the feasible candidates of all seeds that compute different functions, best score first."""
-    found: dict[str, Candidate] = {}
+    """Return the feasible candidates of all seeds, best score first, one of each canonical form and score."""
+    found: dict[tuple[str, float], Candidate] = {}
     for study in studies:
         for item in study.ranked[:_POOL]:
             score = item.score if item.score is not None else float("-inf")
             candidate = Candidate(item.architecture, score, study.problem.seed, {}, "predicted only")
-            found.setdefault(setup.space.canonical(item.architecture), candidate)
+            found.setdefault((setup.space.canonical(item.architecture), score), candidate)
     best = sorted(found.values(), key=lambda item: -item.score)[:_POOL]
     columns = [model.costs([item.architecture for item in best]) for model in setup.cost_models]
     metrics = [model.metric for model in setup.cost_models]

@@ -122,6 +122,15 @@ def test_isomorphic_cells_share_one_score_whatever_is_asked_first(space):
     assert first[0] == first[1] == second[0] == second[1]
 
 
+def test_counts_are_those_of_the_architecture_and_not_of_its_form(space):
+    """The same function may be computed with dead branches, or twice instead of once."""
+    for name in ("macs", "live_macs"):
+        evaluator = ZeroCost(space, indicator=name)
+        for item in space.sample_distinct(60, seed=1):
+            graph = space.graph(item) if name == "macs" else space.graph(item).live()
+            assert evaluator.evaluate([item])[0].value == static_costs(graph).macs
+
+
 def test_the_scored_network_is_shallow_unless_asked_otherwise():
     deep = NasBench201(width=4, depth=3, resolution=16)
     assert ZeroCost(deep, indicator="nwot").describe()["space_options"]["depth"] == 1

@@ -20,7 +20,7 @@ _MOST = 1 << 16
 
 
 class ZeroCost(Evaluator):
-    """Scores an untrained network by an indicator, once for all architectures of the same canonical form.
+    """Scores an untrained network by an indicator, once for all architectures of a canonical form where they share it.
 
     `proxy` holds options of the space that the scored network has instead of the real one's (`{"depth": 5}`); they go
     before the indicator's own choice. `cache` is the folder for scores on disk, None for memory alone. Where a space
@@ -59,13 +59,17 @@ class ZeroCost(Evaluator):
         return [self._score(architecture) for architecture in architectures]
 
     def _score(self, architecture: Architecture) -> Score:
+        if not self._indicator.shared:
+            return self._compute(architecture)
         form = self.space.canonical(architecture)
         score = self._cache.get(form)
         if score is None:
-            first = self._first_of_form.get(form, architecture)
-            score = Score.of(self._indicator.score(self._scored.graph(first)), f"{self._name} is not finite")
+            score = self._compute(self._first_of_form.get(form, architecture))
             self._cache.put(form, score)
         return score
+
+    def _compute(self, architecture: Architecture) -> Score:
+        return Score.of(self._indicator.score(self._scored.graph(architecture)), f"{self._name} is not finite")
 
     @cached_property
     def _first_of_form(self) -> dict[str, Architecture]:

@@ -22,6 +22,10 @@ class Indicator(ABC):
     #: costs a fraction and ranks as well.
     proxy: ClassVar[Mapping[str, Any]] = {}
 
+    #: Whether architectures of one canonical form share a score. They train alike, but may differ in cost: a branch
+    #: may be dead, or computed once and used twice.
+    shared: ClassVar[bool] = True
+
     @property
     def settings(self) -> Mapping[str, Any]:
         """Return what a score depends on beside the graph, as a JSON value; `type(self)(**settings)` is the same."""

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from hilnas import __version__
 from hilnas.records import content_hash
 from searchers._records import append_text
 from searchers.evaluators._base import Score
@@ -18,14 +19,14 @@ class ScoreCache:
     """Scores by canonical form, in memory and, with a folder, on disk.
 
     A line is appended by one write, so that a process that is killed leaves at most one torn line, which is skipped
-    when the file is read. The file's name holds the hash of everything a score depends on.
+    when the file is read. The file's name holds the hash of everything a score depends on, our version included.
     """
 
     def __init__(self, folder: Path | None, settings: dict[str, Any]) -> None:
         self._known: dict[str, Score] = {}
         self._path = None
         if folder is not None:
-            self._path = folder / f"{settings['score']}-{content_hash(settings)[:16]}.jsonl"
+            self._path = folder / f"{settings['score']}-{content_hash([__version__, settings])[:16]}.jsonl"
             self._read()
 
     def get(self, form: str) -> Score | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from search_spaces._costs import static_costs
 from search_spaces._graph import Graph
 from searchers.evaluators.zero_cost._base import Indicator
@@ -11,6 +13,7 @@ class Macs(Indicator):
     """Multiply-adds of the network as it is trained, operators that never reach the output included."""
 
     cost = "a count over the graph, 0.1 ms"
+    shared: ClassVar[bool] = False
 
     def score(self, graph: Graph) -> float:
         """Return the multiply-adds."""
