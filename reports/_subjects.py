@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from hilnas.errors import BadFile, UnknownName
+from hilnas.records import Measurement
 from profiler._campaign import result
-from profiler._export import measurement_row
 from profiler._workspace import Workspace
 from reports._page import Section, page, sections_of
 
@@ -37,12 +37,26 @@ def _run_page(workspace: Workspace, run_id: str) -> str:
     environment = sections_of({"environment": workspace.store.environment_facts(row.environment)})[1]
     protocol = [{"": key, "value": value} for key, value in row.protocol.to_json().items()]
     sections = [
-        Section("measurements", [measurement_row(item) for item in done.measurements]),
+        Section("measurements", [_measurement(item) for item in done.measurements]),
         Section("rejected and failed", causes),
         *environment,
         Section("protocol", protocol),
     ]
     return page(f"run {run_id} on {row.device}", {"created": row.created_at, "seed": row.seed, **facts}, sections)
+
+
+def _measurement(measurement: Measurement) -> dict[str, Any]:
+    """Return what a reader looks for first; the long names stand last."""
+    values = {
+        f"{name} ms": None if seconds is None else seconds * 1e3
+        for name, seconds in (
+            ("latency", measurement.latency_s),
+            ("lower", measurement.lower_s),
+            ("upper", measurement.upper_s),
+        )
+    }
+    row = {"status": measurement.status, **values, "invocations": measurement.invocations}
+    return {**row, "workload": measurement.workload.name, "cause": measurement.cause or ""}
 
 
 def _names(workspace: Workspace, folder: str) -> list[str]:
