@@ -43,7 +43,7 @@ class LatencyRewardRL(Searcher):
         baseline_decay: float = 0.9,
         entropy_weight: float = 0.0,
         scale: str = "rank",
-        floor: float = 0.8,
+        floor: float = 0.85,
         use_limits: bool = True,
     ) -> None:
         super().__init__(space, problem)

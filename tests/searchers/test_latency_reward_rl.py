@@ -100,7 +100,7 @@ def test_the_baseline_is_the_mean_from_before_the_update(toy, problem):
 def test_the_reward_is_scaled_score_times_limit_reward(toy, problem):
     searcher = LatencyRewardRL(toy, problem(limit_s=2.0), samples=2)
     searcher.update([scored(toy.parse("300"), 5.0, 4.0), scored(toy.parse("011"), -1.0, 1.0)])
-    assert searcher.last_rewards == pytest.approx(((0.8 + 0.2 * 0.75) * 0.5, (0.8 + 0.2 * 0.25) * 0.95))
+    assert searcher.last_rewards == pytest.approx(((0.85 + 0.15 * 0.75) * 0.5, (0.85 + 0.15 * 0.25) * 0.95))
 
 
 def test_a_score_seen_twice_is_ranked_once(toy, problem):
