@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from hilnas import plugins
-from hilnas.errors import BadFile, UsageError
+from hilnas.errors import BadFile, UnknownName, UsageError
 from hilnas.records import Architecture, Measurement, Workload, canonical_json
 from profiler._artifacts import ArtifactStore
 from search_spaces._base import SearchSpace
@@ -20,11 +20,16 @@ _MAX_MODEL_BYTES = 2 * 2**30
 
 @lru_cache(maxsize=32)
 def _space(name: str, options: str) -> SearchSpace:
-    return plugins.load("search_spaces", name, SearchSpace)(**json.loads(options))
+    kind = plugins.load("search_spaces", name, SearchSpace)
+    chosen, known = json.loads(options), kind().options
+    unknown = next((option for option in chosen if option not in known), None)
+    if unknown is not None:
+        raise UnknownName(f"option of {name}", unknown, known)
+    return kind(**chosen)
 
 
 def load_space(name: str, options: str = "{}") -> SearchSpace:
-    """Return a search space by name with its options (canonical JSON); raise UnknownName for one that is not there."""
+    """Return a search space by name with its options (canonical JSON); raise UnknownName for what is not there."""
     return _space(name, options)
 
 

@@ -160,12 +160,13 @@ def show_answer(values: Mapping[str, Any]) -> None:
     if "random_search" in values:
         columns["random_search"] = values["random_search"]
     rows = [
-        (label, *(_spread(column[name], factor) for column in columns.values()), _difference(values, name, factor))
+        (label, *(_spread(column[name], factor) for column in columns.values()), *_difference(values, name, factor))
         for name, label, factor in _SHOWN
         if any(column[name]["mean"] is not None for column in columns.values() if name in column)
     ]
     header = [f"{name}, {values['evaluations']} evaluations" for name in columns]
-    show_table(("", *header, "difference [95 %]"), rows, title)
+    compared = ["difference [95 %]"] if "difference" in values else []
+    show_table(("", *header, *compared), rows, title)
     _show_candidates(values["candidates"])
 
 
@@ -191,14 +192,17 @@ def _spread(figure: Mapping[str, Any], factor: float) -> str:
     return mean if figure["sd"] is None else f"{mean} ± {figure['sd'] * factor:.2g}"
 
 
-def _difference(values: Mapping[str, Any], name: str, factor: float) -> str:
-    found = values.get("difference", {}).get(name)
+def _difference(values: Mapping[str, Any], name: str, factor: float) -> list[str]:
+    """Return the cell with the difference to random search, no cell where there is none to compare with."""
+    if "difference" not in values:
+        return []
+    found = values["difference"].get(name)
     if found is None:
-        return ""
+        return [""]
     mean = f"{found['mean'] * factor:+.3g}"
     if found["lower"] is None:
-        return mean
-    return f"{mean} [{found['lower'] * factor:+.3g}, {found['upper'] * factor:+.3g}]"
+        return [mean]
+    return [f"{mean} [{found['lower'] * factor:+.3g}, {found['upper'] * factor:+.3g}]"]
 
 
 def _show_candidates(candidates: Sequence[Mapping[str, Any]]) -> None:

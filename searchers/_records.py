@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hilnas.errors import BadFile, UnknownName
+from profiler._errors import DiskFull
 from search_spaces._base import SearchSpace
 from searchers._cost_models import SI_NAMES
 from searchers._problem import Evaluation
@@ -86,18 +88,34 @@ class StudyLog:
 
     def _put(self, value: Mapping[str, Any]) -> None:
         partial = self._answer.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(value, allow_nan=False, indent=1), encoding="utf-8")
-        partial.replace(self._answer)
+        with _writing(self._answer):
+            partial.write_text(json.dumps(value, allow_nan=False, indent=1), encoding="utf-8")
+            partial.replace(self._answer)
 
 
 def append_text(path: Path, text: str) -> None:
-    """Append lines by one write; a torn line that a killed process left before them is closed first."""
-    with path.open("ab+") as file:
+    """Append lines by one write; a torn line that a killed process left before them is closed first.
+
+    Raises DiskFull where they cannot be written.
+    """
+    with _writing(path), path.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 text = "\n" + text
         file.write(text.encode())
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DiskFull(
+            f"{path} cannot be written: {error.strerror}",
+            "Every evaluation recorded before is kept.",
+            "Free some space, then continue with: hilnas search --resume last",
+        ) from error
 
 
 def to_row(evaluation: Evaluation) -> dict[str, Any]:

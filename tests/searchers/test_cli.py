@@ -198,6 +198,7 @@ def test_when_nothing_was_feasible_the_answer_is_followed_by_an_error(workspace)
         (("latency_reward_rl", *TABLE, "--set", "samples=many"), "is a int"),
         (("random_search", *TABLE, "--score-option", "batch=3"), "has no --score-option"),
         (("random_search", "--space", "nasbench201", "--score-option", "bach=3"), "unknown option of nwot"),
+        (("random_search", "--space", "nasbench201", "--space-option", "wdith=3"), "Did you mean 'width'"),
         (("--space", "nasbench201"), "no searcher"),
         (("random_search",), "no search space"),
         (("random_search", "--resume", "last"), "stands alone"),

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hilnas.errors import BadFile, UnknownName
+from profiler._errors import DiskFull
 from searchers._problem import Evaluation
 from searchers._records import StudyLog, append_text, to_row
 
@@ -77,3 +78,16 @@ def test_rows_use_stored_names(evaluation):
     assert row["latency_s"] == 0.25
     assert "latency_s_bound" not in row
     assert row["architecture"] == "toy:111"
+
+
+def test_a_full_disk_is_said_and_what_was_recorded_stays(log, tmp_path, toy, evaluation, monkeypatch):
+    log.append("s", 0, [evaluation("111")])
+
+    def full(*_arguments, **_options):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.open", full)
+        with pytest.raises(DiskFull, match="No space left"):
+            log.append("s", 0, [evaluation("211")])
+    assert reopened(log, tmp_path).recorded(toy) == {("s", 0): [evaluation("111")]}
