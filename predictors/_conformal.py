@@ -28,7 +28,7 @@ def cv_plus(fold_logs: Array, folds: NDArray[np.intp], residuals: Array, coverag
     (Annals of Statistics 2021). With too few samples for the coverage the widest residual decides.
     """
     m = len(residuals)
-    rank = min(math.ceil(coverage * (m + 1)), m) - 1
+    rank = min(max(math.ceil(coverage * (m + 1)), 1), m) - 1
     lower, upper = np.empty(len(fold_logs)), np.empty(len(fold_logs))
     for start in range(0, len(fold_logs), _ROWS):
         rows = slice(start, start + _ROWS)

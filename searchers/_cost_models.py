@@ -127,4 +127,4 @@ class PredictedCost(CostModel):
         ]
 
     def _upper_s(self, architectures: Sequence[Architecture], confidence: float) -> NDArray[np.float64]:
-        return self.predictor.predict(architectures, max(2 * confidence - 1, 1e-6)).upper_s
+        return self.predictor.predict(architectures, 2 * confidence - 1).upper_s

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,9 +13,26 @@ from torch.nn import functional
 from hilnas.errors import UnknownName
 from search_spaces._graph import Graph
 from search_spaces._torch import GraphModule, to_module
+from searchers.evaluators.zero_cost._base import Indicator
 
 #: Kinds of inputs: N(0, 1) noise, or scikit-learn's 8x8 digits resized to the network's input.
 INPUTS = ("noise", "digits")
+
+
+class BatchIndicator(Indicator):
+    """An indicator that runs a shallow untrained network on one batch of inputs."""
+
+    proxy: ClassVar[Mapping[str, Any]] = {"depth": 1}
+
+    def __init__(self, *, batch: int = 32, inputs: str = "digits", seed: int = 0) -> None:
+        self._batch = batch
+        self._inputs = inputs
+        self._seed = seed
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Return batch size, kind of inputs and seed."""
+        return {"batch": self._batch, "inputs": self._inputs, "seed": self._seed}
 
 
 @lru_cache(maxsize=4)

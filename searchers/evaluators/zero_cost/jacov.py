@@ -8,34 +8,19 @@ k = 1e-5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 
 from search_spaces._graph import Graph
 from searchers._torch import one_thread
-from searchers.evaluators.zero_cost._base import Indicator
-from searchers.evaluators.zero_cost._torch import input_batch, untrained
+from searchers.evaluators.zero_cost._torch import BatchIndicator, input_batch, untrained
 
 _K = 1e-5
 
 
-class Jacov(Indicator):
+class Jacov(BatchIndicator):
     """The eigenvalue form over one batch, batch normalisation in training mode."""
 
     cost = "one forward and one backward pass of a batch, about 80 ms on one core"
-    proxy: ClassVar[Mapping[str, Any]] = {"depth": 1}
-
-    def __init__(self, *, batch: int = 32, inputs: str = "digits", seed: int = 0) -> None:
-        self._batch = batch
-        self._inputs = inputs
-        self._seed = seed
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Return batch size, kind of inputs and seed."""
-        return {"batch": self._batch, "inputs": self._inputs, "seed": self._seed}
 
     def score(self, graph: Graph) -> float:
         """Return the score; NaN where the gradient of an input is constant, which leaves no correlation."""

@@ -6,33 +6,18 @@ version of the score). With x the binary codes of all ReLUs, K = x x^T + (1 - x)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor, nn
 
 from search_spaces._graph import Graph
 from searchers._torch import one_thread
-from searchers.evaluators.zero_cost._base import Indicator
-from searchers.evaluators.zero_cost._torch import input_batch, untrained
+from searchers.evaluators.zero_cost._torch import BatchIndicator, input_batch, untrained
 
 
-class Nwot(Indicator):
+class Nwot(BatchIndicator):
     """log |det K| over a batch; ReLUs that do not depend on the input or never reach the output do not count."""
 
     cost = "one forward pass of a batch, about 60 ms on one core"
-    proxy: ClassVar[Mapping[str, Any]] = {"depth": 1}
-
-    def __init__(self, *, batch: int = 32, inputs: str = "digits", seed: int = 0) -> None:
-        self._batch = batch
-        self._inputs = inputs
-        self._seed = seed
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Return batch size, kind of inputs and seed."""
-        return {"batch": self._batch, "inputs": self._inputs, "seed": self._seed}
 
     def score(self, graph: Graph) -> float:
         """Return log |det K|; minus infinity where two inputs have the same codes."""
