@@ -53,6 +53,8 @@ def test_a_ramp_is_not_steady_and_a_plateau_is():
     assert not _stopping.is_steady(ramp, 10)
     assert _stopping.is_steady([*ramp, *([30.0, 30.1] * 15)], 10)
     assert not _stopping.is_steady([1.0] * 19, 10)
+    spread = [0.8, 0.8, 0.8, 1.0, 1.0, 1.0, 1.2, 1.2, 1.2]
+    assert not _stopping.is_steady([*([1.0] * 9), *spread], 9), "equal medians, different quartiles"
 
 
 def test_blocks_are_enough_when_their_interval_is_narrow():

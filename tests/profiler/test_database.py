@@ -81,6 +81,8 @@ def test_measurements_of_different_environments_are_never_mixed(workspace):
     assert [item.latency_s for item in workspace.store.measurements("fake")] == [3.0]
     assert list(workspace.store.invocation_medians("fake").values()) == [[3.0] * 5]
     assert workspace.store.measurements("fake", kind="block") == []
+    campaign(workspace, environment=ENVIRONMENT)  # the device is what it was at first: its own numbers count again
+    assert [item.latency_s for item in workspace.store.measurements("fake")] == [1.0]
 
 
 def test_an_unknown_run_is_suggested(workspace):
