@@ -1,119 +1,272 @@
-"""A session with an agent: requests out, validated answers in, and the judgement of the device's state.
+"""A session with an agent: models to it, invocations from it, and going on after whatever gets lost.
 
-What an agent says is untrusted: lines are size-limited, answers validated, texts cut.
+A lost connection is taken up again and what was asked is asked again; a board that restarted, or an agent that died,
+makes the invocation a failed one. Requests may be sent ahead of the answers, so that the device need not wait for us.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+import base64
+import secrets
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from devices._base import Session
+from devices._base import Event, Session
+from devices._checks import fingerprint_of
 from devices._config import DeviceConfig
-from devices._errors import AgentLost, AgentProtocolError, RuntimeMissing
-from devices.agent import PROTOCOL_VERSION
-from devices.agent._wire import Closed, Lines, WireError
+from devices._conversation import Conversation
+from devices._doubt import Worked, doubt
+from devices._errors import (
+    AgentLost,
+    AgentProtocolError,
+    BoardFull,
+    PowerRefused,
+    RuntimeMissing,
+    Unreachable,
+)
+from devices._lease import busy
+from devices._link import Link
+from devices._untrusted import Answer
 from hilnas.deadline import Deadline
-from hilnas.records import Artifact, Environment, MeasurementProtocol, Reading, Run
+from hilnas.errors import DeviceError
+from hilnas.records import Artifact, Environment, MeasurementProtocol, Reading, Run, Workload
 
-#: Others may use the cores we leave free, and at least this much of one: one busy neighbour moves the median of a
-#: single thread by less than 1 %, one that shares our core by much more.
-_MIN_FOREIGN_CORES = 0.5
-#: The hypervisor took more than this many cores while we timed.
-_MAX_STOLEN_CORES = 0.1
-#: A single thread that computes is off its core for more than this share of the time: it was pushed off.
-_MAX_PREEMPTED = 0.05
-#: What the clock of /proc/stat cannot resolve in a short invocation (ticks of 10 ms on each side).
-_TICK_SLACK_S = 0.04
-_START_S = 60.0
-
-_Seconds = Annotated[float, Field(ge=0, lt=1e7, allow_inf_nan=False)]
+_START_S = 180.0
+_STAGE_S = 180.0
+_MAX_LOSSES = 5
+_FIRST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 15.0
 
 
-class _Answer(BaseModel):
-    """What an agent may answer; unknown keys are dropped."""
+@dataclass(eq=False)
+class _Asked:
+    """An invocation that is wanted: which conversation its requests went into, and under which numbers."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    id: int
-    ok: bool
-    stage: Annotated[str, Field(max_length=40)] = ""
-    cause: Annotated[str, Field(max_length=4096)] = ""
-    samples_ns: Annotated[list[Annotated[int, Field(gt=0, lt=10**13)]], Field(max_length=500_000)] = []
-    calls_per_sample: Annotated[int, Field(ge=1)] = 1
-    warmup_converged: bool = True
-    warmup_calls: int = 0
-    stop: Annotated[str, Field(max_length=40)] = ""
-    load_s: _Seconds = 0.0
-    first_run_s: _Seconds = 0.0
-    warmup_s: _Seconds = 0.0
-    busy_s: _Seconds = 0.0
-    cpu_s: _Seconds = 0.0
-    wall_s: _Seconds = 0.0
-    elapsed_s: _Seconds = 0.0
-    peak_bytes: Annotated[int, Field(ge=0)] = 0
-    model: dict[str, Any] = {}
-    runtime: dict[str, Any] = {}
-    before: dict[str, Any] = {}
-    after: dict[str, Any] = {}
-    state: dict[str, Any] = {}
+    artifact: Artifact
+    conversation: Conversation | None = None
+    stage_id: int | None = None
+    measure_id: int = 0
+    losses: int = 0
+    #: How often the board had restarted when the connection was lost.
+    restarts: int = 0
 
 
 class AgentSession(Session):
-    """Talks to one agent process; `start` gives a fresh connection and is called again when the agent is lost."""
+    """Talks to the agents that a link starts, one at a time."""
 
-    def __init__(self, config: DeviceConfig, backend: str, start: Callable[[], Lines]) -> None:
+    def __init__(
+        self,
+        config: DeviceConfig,
+        backend: str,
+        link: Link,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._config = config
         self._backend = backend
-        self._start = start
-        self._lines: Lines | None = None
-        self._next_id = 0
+        self._link = link
+        self._clock = clock
+        self._sleep = sleep
+        self._conversation: Conversation | None = None
+        self._token = secrets.token_hex(16)
         self._options = config.options.model_dump(mode="json")
+        self._boot_id: str | None = None
+        self._restarts = 0
         self._host: Mapping[str, Any] = {}
+        self._blamed: Counter[str] = Counter()
+        self._staged: set[str] = set()
+        self._events: list[Event] = []
+        self._known: Environment | None = None
 
     def open(self, deadline: Deadline) -> None:
-        """Start the agent and learn the environment; raise RuntimeMissing, AgentLost or AgentProtocolError."""
-        answer = self._ask({"op": "probe"}, deadline.sooner(_START_S))
-        if not answer.ok:
-            raise RuntimeMissing(
-                f"{self._config.name}: the runtime of the backend {self._backend!r} cannot be used: {answer.cause}",
-                "It is not installed for the Python that runs the agent, or does not fit this machine.",
-                f"Run: hilnas devices doctor {self._config.name}",
-            )
-        governors = answer.state.get("cpu_clock", {}).get("governors", [])
-        facts = {"host": dict(self._host), "runtime": answer.runtime, "options": self._options, "governors": governors}
-        self.environment = Environment(facts)
+        """Start the agent and learn the environment; raise the DeviceError that stands in the way."""
+        self._connect(deadline.sooner(_START_S))
+
+    def close(self) -> None:
+        """Let the agent undo what it changed and end."""
+        if self._conversation is not None:
+            self._conversation.end()
+        self._drop()
+        self._link.close()
+
+    def drain_events(self) -> list[Event]:
+        """Return what has happened to the device since the last call."""
+        found, self._events = self._events, []
+        return found
 
     def state(self) -> Mapping[str, Any]:
-        """Return what the sensors say now."""
-        return self._ask({"op": "state"}, Deadline.after(_START_S)).state
+        """Return what the sensors say now, the slow ones too."""
+        return self.ask({"op": "state"}, Deadline.after(_START_S, self._clock)).state
+
+    def ask(self, request: Mapping[str, Any], deadline: Deadline) -> Answer:
+        """Return the answer to one request outside of measuring; raise DeviceError when there is none."""
+        return self._connected().ask(request, deadline)
 
     def measure(self, artifact: Artifact, protocol: MeasurementProtocol) -> Run:
         """Return one invocation; whatever goes wrong with it becomes its status."""
-        request = {
-            "op": "measure",
-            "path": artifact.path,
-            "protocol": protocol.to_json(),
-            "timeout_s": protocol.timeout_s,
-        }
-        try:
-            answer = self._ask(request, Deadline.after(protocol.timeout_s + 30.0))
-        except (AgentLost, AgentProtocolError) as error:
-            self._lines = None  # the next request starts a fresh agent
-            return Run(artifact.workload, "failed", cause=f"agent: {error.what}", transient=True)
-        if not answer.ok:
-            transient = answer.stage in ("killed", "timeout")
-            return Run(
-                artifact.workload, "failed", cause=_plain(f"{answer.stage}: {answer.cause}"), transient=transient
-            )
-        return self._run(artifact, answer)
+        return next(self.measure_many([artifact], protocol))
 
-    def _run(self, artifact: Artifact, answer: _Answer) -> Run:
+    def measure_many(self, artifacts: Iterable[Artifact], protocol: MeasurementProtocol) -> Iterator[Run]:
+        """Give one run an artifact, in order; the next artifacts are drawn while an earlier one is measured."""
+        source = iter(artifacts)
+        waiting: deque[_Asked] = deque()
+        try:
+            while True:
+                while len(waiting) <= self._link.ahead and (artifact := next(source, None)) is not None:
+                    waiting.append(_Asked(artifact))
+                    if len(waiting) > 1:
+                        self._post_ahead(waiting, protocol)
+                if not waiting:
+                    return
+                run = self._settle(waiting, protocol)
+                waiting.popleft()
+                yield run
+        finally:
+            if waiting:
+                self._drop()  # answers to what nobody waits for any more must not be taken for others
+
+    def _settle(self, waiting: Sequence[_Asked], protocol: MeasurementProtocol) -> Run:
+        """Return the run of the first that waits, through losses of connection and agent."""
+        first = waiting[0]
+        while True:
+            try:
+                conversation = self._connected()
+                if first.losses and self._restarts > first.restarts:
+                    return self._blame(first.artifact.workload)
+                self._post_all(waiting, protocol)
+                limit_s = _STAGE_S + protocol.timeout_s + protocol.sustained_s
+                answer = conversation.answer(first.measure_id, Deadline.after(limit_s, self._clock))
+                run = self._run(first, answer)
+            except Unreachable as error:
+                if self._conversation is None:
+                    raise
+                run = self._lost(first, error)
+            except (AgentLost, AgentProtocolError) as error:
+                self._drop()  # the next request starts a fresh agent
+                self._event("agent", error.what)
+                run = Run(first.artifact.workload, "failed", cause=f"agent: {error.what}", transient=True)
+            if run is not None:
+                return run
+
+    def _lost(self, asked: _Asked, error: Unreachable) -> Run | None:
+        """Return None when the same invocation is to be asked for again, on a new connection."""
+        self._drop()
+        self._event("connection", error.what)
+        asked.losses += 1
+        asked.restarts = self._restarts
+        if asked.losses <= _MAX_LOSSES:
+            return None
+        cause = f"connection: lost {asked.losses} times while this was measured"
+        return Run(asked.artifact.workload, "failed", cause=cause, transient=True)
+
+    def _blame(self, workload: Workload) -> Run:
+        """Return the failure of what was measured when the board restarted; the second time it is not tried again."""
+        self._blamed[workload.key] += 1
+        again = self._blamed[workload.key] > 1
+        cause = "restart: the board restarted while this was measured" + (", for the second time" if again else "")
+        return Run(workload, "failed", cause=cause, transient=not again)
+
+    def _post_ahead(self, waiting: Sequence[_Asked], protocol: MeasurementProtocol) -> None:
+        """Send what can be sent without disturbing; a connection that is lost here is noticed at the answer."""
+        if self._conversation is None or waiting[0].conversation is not self._conversation:
+            return
+        try:
+            self._post_all(waiting, protocol)
+        except (Unreachable, AgentLost):
+            return
+
+    def _post_all(self, waiting: Sequence[_Asked], protocol: MeasurementProtocol) -> None:
+        """Send the requests that the present conversation has not got yet, in order.
+
+        A model that must be sent whole goes only when nothing is timed: when its turn has come.
+        """
+        for asked in waiting:
+            if asked.conversation is self._conversation:
+                continue
+            whole = not self._link.shares_files and asked.artifact.recipe_path is None
+            if whole and asked.artifact.sha256 not in self._staged and asked is not waiting[0]:
+                return
+            self._post(asked, protocol)
+
+    def _post(self, asked: _Asked, protocol: MeasurementProtocol) -> None:
+        conversation = self._connected()
+        artifact = asked.artifact
+        where: dict[str, Any] = {"path": artifact.path}
+        asked.stage_id = None
+        if not self._link.shares_files:
+            where = {"blob": artifact.sha256}
+            if artifact.sha256 not in self._staged:
+                asked.stage_id = self._stage(conversation, artifact)
+                self._staged.add(artifact.sha256)
+        request = {"op": "measure", "protocol": protocol.to_json(), **where, **self._runtime()}
+        timeout_s = protocol.timeout_s + protocol.sustained_s
+        asked.measure_id = conversation.send({**request, "timeout_s": timeout_s})
+        asked.conversation = conversation
+
+    def _stage(self, conversation: Conversation, artifact: Artifact) -> int | None:
+        """Bring a model to the board; return the number of a request whose answer is still to come."""
+        if artifact.recipe_path is not None:
+            recipe = base64.b64encode(Path(artifact.recipe_path).read_bytes()).decode()
+            size = {"size_bytes": artifact.size_bytes}
+            return conversation.send({"op": "stage", "sha256": artifact.sha256, "recipe": recipe, **size})
+        deadline = Deadline.after(_STAGE_S, self._clock)
+        room = conversation.ask({"op": "room", "size_bytes": artifact.size_bytes}, deadline)
+        self._need_room(room)
+        part = f"{artifact.sha256}.{secrets.token_hex(8)}.part"
+        self._link.upload(artifact, room.path, part)
+        adopted = conversation.ask({"op": "adopt", "part": part, "sha256": artifact.sha256}, deadline)
+        if not adopted.ok:
+            raise Unreachable(f"{self._config.name}: a model did not arrive whole", adopted.cause, "")
+        return None
+
+    def _need_room(self, answer: Answer) -> None:
+        if answer.ok:
+            return
+        raise BoardFull(
+            f"{self._config.name}: no room for a model on the board",
+            answer.cause,
+            "Free some space there, then continue with: hilnas runs resume RUN",
+        )
+
+    def _run(self, asked: _Asked, answer: Answer) -> Run | None:
+        """Return the run of an answer, None when the model has to be staged and measured again."""
+        workload = asked.artifact.workload
+        if answer.ok:
+            return self._measured(workload, answer)
+        if answer.stage == "missing" and asked.conversation is not None:
+            return self._not_staged(asked)
+        if answer.stage == "disk":
+            self._need_room(answer)
+        transient = answer.stage in ("killed", "timeout", "agent", "stage")
+        return Run(workload, "failed", cause=f"{answer.stage}: {answer.cause}"[:1000], transient=transient)
+
+    def _not_staged(self, asked: _Asked) -> Run | None:
+        self._staged.discard(asked.artifact.sha256)
+        stage_id, conversation = asked.stage_id, asked.conversation
+        asked.conversation = None
+        if stage_id is None or conversation is None:
+            asked.losses += 1  # it was there once and has been removed
+            if asked.losses <= _MAX_LOSSES:
+                return None
+            return Run(asked.artifact.workload, "failed", cause="stage: the board loses this model", transient=True)
+        staged = conversation.answer(stage_id, Deadline.after(_STAGE_S, self._clock))
+        if staged.stage == "disk":
+            self._need_room(staged)
+        transient = staged.stage == "killed"
+        return Run(asked.artifact.workload, "failed", cause=f"stage: {staged.cause}"[:1000], transient=transient)
+
+    def _measured(self, workload: Workload, answer: Answer) -> Run:
+        if not answer.samples_ns:
+            return Run(workload, "failed", cause="agent: an answer without samples", transient=True)
         threads = self._config.options.threads
-        doubt = _doubt(answer, float(self._host.get("usable_cpus", 1)) - threads, threads)
+        usable = self._host.get("usable_cpus", 1)
+        usable_cpus = float(usable) if isinstance(usable, int) else 1.0
+        worked = Worked(answer.busy_s, answer.cpu_s, answer.elapsed_s, threads, usable_cpus)
+        found = doubt(answer.before, answer.after, worked)
         readings = (
             Reading("latency_s", tuple(ns / 1e9 for ns in answer.samples_ns)),
             Reading("load_s", (answer.load_s,)),
@@ -121,93 +274,102 @@ class AgentSession(Session):
             Reading("peak_bytes", (float(answer.peak_bytes),)),
         )
         return Run(
-            artifact.workload,
-            "rejected" if doubt else "ok",
+            workload,
+            "rejected" if found else "ok",
             readings,
-            doubt,
-            transient=bool(doubt),
+            found,
+            transient=bool(found),
             warmup_converged=answer.warmup_converged,
             stop_reason=answer.stop,
             busy_s=answer.busy_s,
             wall_s=answer.elapsed_s,
-            facts={
-                "calls_per_sample": answer.calls_per_sample,
-                "warmup_s": answer.warmup_s,
-                "warmup_calls": answer.warmup_calls,
-                "cpu_s": answer.cpu_s,
-                **answer.model,
-            },
+            facts=_facts(answer),
             state={"before": answer.before, "after": answer.after},
         )
 
-    def _ask(self, request: dict[str, Any], deadline: Deadline) -> _Answer:
-        if self._lines is None:
-            self._lines = self._start()
-            self._greet(self._lines, deadline)
-        self._next_id += 1
-        message = {**request, "id": self._next_id, "backend": self._backend, "options": self._options}
-        try:
-            self._lines.send(message)
-            answer = _Answer.model_validate(self._receive(self._lines, deadline))
-        except (WireError, ValidationError) as error:
-            raise _as_device_error(self._config.name, error) from error
-        if answer.id != self._next_id:
-            raise AgentProtocolError(f"{self._config.name}: the agent answers request {answer.id}, not {self._next_id}")
-        return answer
+    def _runtime(self) -> dict[str, Any]:
+        return {"backend": self._backend, "options": self._options}
 
-    def _greet(self, lines: Lines, deadline: Deadline) -> None:
-        try:
-            hello = self._receive(lines, deadline)
-        except WireError as error:
-            raise _as_device_error(self._config.name, error) from error
-        if hello.get("op") != "hello" or hello.get("protocol") != PROTOCOL_VERSION:
-            raise AgentProtocolError(f"{self._config.name}: the agent does not speak protocol {PROTOCOL_VERSION}")
-        host = hello.get("host", {})
-        self._host = host if isinstance(host, dict) else {}
+    def _connected(self) -> Conversation:
+        if self._conversation is None:
+            self._connect(Deadline.after(max(_START_S, self._link.patience_s), self._clock))
+        assert self._conversation is not None
+        return self._conversation
 
-    def _receive(self, lines: Lines, deadline: Deadline) -> dict[str, Any]:
-        message = lines.receive(deadline.remaining())
-        if message is None:
-            raise AgentLost(f"{self._config.name}: the agent does not answer", "It hangs, or the time limit is short.")
-        return message
+    def _connect(self, deadline: Deadline) -> None:
+        """Start an agent, be patient with a board that was there before, and make sure that it is still the same."""
+        patience = Deadline.after(self._link.patience_s if self._known is not None else 0.0, self._clock)
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                self._begin(deadline)
+                return
+            except Unreachable as error:
+                self._drop()
+                if patience.expired or deadline.expired:
+                    raise
+                self._event("connection", error.what)
+            self._sleep(min(pause_s, patience.remaining()))
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _begin(self, deadline: Deadline) -> None:
+        conversation = Conversation(self._config.name, self._link.start(deadline), deadline)
+        claimed = conversation.ask({"op": "begin", "token": self._token, **self._link.claim}, deadline)
+        if not claimed.ok:
+            raise self._refused(claimed)
+        probed = conversation.ask({"op": "probe", **self._runtime()}, deadline)
+        if not probed.ok:
+            raise self._refused(probed)
+        hello = conversation.hello
+        self._host = hello.host
+        if self._boot_id not in (None, hello.boot_id):
+            self._restarts += 1
+            self._event("restart", f"{self._config.name} has restarted")
+        self._boot_id = hello.boot_id
+        self._conversation = conversation
+        self._staged.clear()
+        self._need_same(fingerprint_of(hello.host, probed, self._options))
+
+    def _need_same(self, found: Environment) -> None:
+        if self._known is None:
+            self._known = self.environment = found
+        if self._known.key != found.key:
+            changed = [key for key in found.facts if found.facts[key] != self._known.facts.get(key)]
+            self._drop()
+            raise DeviceError(
+                f"{self._config.name} has changed while it was measured: {', '.join(changed)}",
+                "Measurements of different machines, runtimes or power states are never put together.",
+                "What was measured is kept. Restore it, then continue with: hilnas runs resume RUN",
+            )
+
+    def _refused(self, answer: Answer) -> DeviceError:
+        name = self._config.name
+        if answer.stage == "lease":
+            return busy(name, answer.cause)
+        if answer.stage == "power":
+            return PowerRefused(f"{name}: {answer.cause}", "", f"Run: hilnas devices doctor {name}")
+        if answer.stage != "runtime":
+            return AgentLost(f"{name}: {answer.stage}: {answer.cause}", "", f"Run: hilnas devices doctor {name}")
+        return RuntimeMissing(
+            f"{name}: the runtime of the backend {self._backend!r} cannot be used: {answer.cause}",
+            "It is not installed for the Python that runs the agent, or does not fit this machine.",
+            f"Run: hilnas devices doctor {name}",
+        )
+
+    def _drop(self) -> None:
+        self._conversation = None
+        self._staged.clear()
+
+    def _event(self, kind: str, text: str) -> None:
+        self._events.append(Event(kind, text))
 
 
-def _as_device_error(name: str, error: Exception) -> AgentLost | AgentProtocolError:
-    if isinstance(error, Closed):
-        return AgentLost(f"{name}: the agent has gone", "It was killed or crashed.")
-    return AgentProtocolError(f"{name}: the agent's answer makes no sense: {_plain(str(error))}")
-
-
-def _doubt(answer: _Answer, free_cores: float, threads: int) -> str | None:
-    """Return why the state of the device makes the samples doubtful, None when nothing does."""
-    before, after = answer.before, answer.after
-    throttled = _difference(before, after, "throttle", "events")
-    if throttled:
-        return f"throttled: {throttled:.0f} events while it was timed"
-    preempted = 1 - answer.cpu_s / answer.busy_s if threads == 1 and answer.busy_s > 0 else 0.0
-    if preempted > _MAX_PREEMPTED:
-        return f"contended: the worker was off its core for {preempted:.0%} of the time"
-    wall_s = float(after.get("monotonic_s", 0.0)) - float(before.get("monotonic_s", 0.0))
-    if wall_s <= 0:
-        return None
-    stolen_s = _difference(before, after, "cpu_load", "stolen_s")
-    if stolen_s > _MAX_STOLEN_CORES * wall_s + _TICK_SLACK_S:
-        return f"contended: the hypervisor took {stolen_s / wall_s:.2f} cores"
-    # What the worker used outside the timed part (load, first run) is ours as well.
-    own_s = answer.cpu_s + (answer.elapsed_s - answer.busy_s)
-    foreign_s = _difference(before, after, "cpu_load", "busy_s") - own_s
-    if foreign_s > max(_MIN_FOREIGN_CORES, free_cores) * wall_s + _TICK_SLACK_S:
-        return f"contended: other processes used {foreign_s / wall_s:.2f} cores"
-    return None
-
-
-def _difference(before: Mapping[str, Any], after: Mapping[str, Any], sensor: str, name: str) -> float:
-    values = [state.get(sensor, {}).get(name) for state in (before, after)]
-    if any(not isinstance(value, int | float) or not math.isfinite(value) for value in values):
-        return 0.0
-    return float(values[1]) - float(values[0])
-
-
-def _plain(text: str) -> str:
-    """Return a foreign text without control characters, cut to a bearable length."""
-    return "".join(char if char.isprintable() else " " for char in text)[:1000]
+def _facts(answer: Answer) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "calls_per_sample": answer.calls_per_sample,
+        "warmup_s": answer.warmup_s,
+        "warmup_calls": answer.warmup_calls,
+        "cpu_s": answer.cpu_s,
+    }
+    extra = {"paced_s": answer.paced_s, "late_calls": answer.late_calls, "timeline": answer.timeline}
+    return {**facts, **{key: value for key, value in extra.items() if value}, **answer.model}

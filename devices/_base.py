@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from devices._config import DeviceConfig
 from hilnas.deadline import Deadline
 from hilnas.records import Artifact, Environment, MeasurementProtocol, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a device during a session: `connection`, `agent` or `restart`, and what exactly."""
+
+    kind: str
+    text: str
 
 
 class Session(ABC):
@@ -24,6 +33,15 @@ class Session(ABC):
     @abstractmethod
     def measure(self, artifact: Artifact, protocol: MeasurementProtocol) -> Run:
         """Return one run: one invocation of the artifact in a fresh worker."""
+
+    def measure_many(self, artifacts: Iterable[Artifact], protocol: MeasurementProtocol) -> Iterator[Run]:
+        """Give one run an artifact, in order; a session may draw the next ones while it measures."""
+        for artifact in artifacts:
+            yield self.measure(artifact, protocol)
+
+    def drain_events(self) -> list[Event]:
+        """Return what has happened to the device since the last call."""
+        return []
 
     @abstractmethod
     def state(self) -> Mapping[str, Any]:

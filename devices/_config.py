@@ -7,12 +7,13 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hilnas.errors import BadFile, UnknownName, UsageError
 
+_WORD = re.compile(r"[A-Za-z0-9_./~\[:%][A-Za-z0-9_.:/@%+~\]-]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _MAX_BYTES = 64 * 1024
 
@@ -28,6 +29,64 @@ class BackendOptions(_Strict):
     optimization: Annotated[str, Field(pattern="^(all|extended|basic|none)$")] = "all"
     spinning: bool = True
     affinity: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    provider: Literal["cpu", "xnnpack", "cuda", "tensorrt"] = "cpu"
+    strict: bool = False
+    profile_nodes: bool = False
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    workspace_mib: Annotated[int, Field(ge=16, le=65536)] = 1024
+
+
+class SshOptions(_Strict):
+    """How a board is reached; whatever is not said here comes from the user's own SSH configuration.
+
+    There is no place for a password: keys and agents only.
+    """
+
+    host: Annotated[str, Field(max_length=255)] = ""
+    port: Annotated[int | None, Field(ge=1, le=65535)] = None
+    user: Annotated[str | None, Field(max_length=64)] = None
+    identity: str | None = None
+    config: str = "~/.ssh/config"
+    container: Annotated[str | None, Field(max_length=128)] = None
+    python: Annotated[str, Field(max_length=255)] = "python3"
+    connect_timeout_s: Annotated[float, Field(gt=0, le=300)] = 15.0
+    patience_s: Annotated[float, Field(ge=0, le=86400)] = 300.0
+    lease_s: Annotated[float, Field(ge=10, le=86400)] = 300.0
+    ahead: Annotated[int, Field(ge=0, le=8)] = 1
+
+    @field_validator("host", "user", "container", "python")
+    @classmethod
+    def _plain_word(cls, value: str | None) -> str | None:
+        if value and not _WORD.fullmatch(value):
+            raise ValueError("letters, digits and . _ : / @ % + - only, and no '-' in front")
+        return value
+
+
+class PowerOptions(_Strict):
+    """The power state a board is put into while it is measured, and out of afterwards."""
+
+    governor: Annotated[str | None, Field(pattern="^[a-z_]{1,32}$")] = None
+    clocks: bool = False
+    power_mode: Annotated[int | None, Field(ge=0, le=31)] = None
+    allow_reboot: bool = False
+
+    def wanted(self) -> dict[str, dict[str, object]]:
+        """Return the changes by the name of the agent's module that makes them, with its options."""
+        found: dict[str, dict[str, object]] = {}
+        if self.governor is not None:
+            found["governor"] = {"governor": self.governor}
+        if self.power_mode is not None:
+            found["power_mode"] = {"mode": self.power_mode, "allow_reboot": self.allow_reboot}
+        if self.clocks:
+            found["clocks"] = {}
+        return found
+
+
+class MeterOptions(_Strict):
+    """An external power meter: a command on the board that prints watts."""
+
+    argv: Annotated[tuple[Annotated[str, Field(max_length=1000)], ...], Field(max_length=32)] = ()
+    timeout_s: Annotated[float, Field(gt=0, le=10)] = 2.0
 
 
 class FakeOptions(_Strict):
@@ -53,6 +112,9 @@ class DeviceConfig(_Strict):
     description: str = ""
     backend: str | None = None
     options: BackendOptions = BackendOptions()
+    ssh: SshOptions = SshOptions()
+    power: PowerOptions = PowerOptions()
+    meter: MeterOptions = MeterOptions()
     fake: FakeOptions = FakeOptions()
 
     @field_validator("name")
@@ -129,7 +191,9 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         place = ".".join(map(str, problem["loc"]))
-        if problem["type"] == "extra_forbidden":
+        if str(problem["loc"][-1]).lower() in _SECRETS:
+            lines.append(f"{place}: no secret ever stands in a config; use an SSH key or agent")
+        elif problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(str(problem["loc"][-1]), _keys(problem["loc"][:-1]), n=1)
             lines.append(f"unknown key {place!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         else:
@@ -147,4 +211,5 @@ def _keys(place: tuple[int | str, ...]) -> list[str]:
     return list(model.model_fields)
 
 
+_SECRETS = {"password", "passphrase", "passwd", "secret", "token", "sudo_password"}
 _EXAMPLES = "Commented examples: device_configs/*.example.toml"

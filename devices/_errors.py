@@ -2,11 +2,17 @@
 
     DeviceError             (hilnas.errors) exit 4
     ├── DeviceBusy          somebody else measures on it
+    ├── Unreachable         no connection; trying again may help
+    ├── HostKeyRefused      the board's host key is unknown or has changed
+    ├── LoginRefused        the board does not let us in
+    ├── BoardFull           no room on the board's disk
+    ├── PowerRefused        a power state that was asked for cannot be set
     ├── AgentLost           the measuring program died or went silent
     ├── AgentProtocolError  what the measuring program says makes no sense
     └── RuntimeMissing      the backend's runtime cannot be imported there
 
-Operating-system errors of starting a process or taking a lock are translated by `translated`.
+Operating-system errors of starting a process or taking a lock are translated by `translated`, those of paramiko by
+`devices._ssh.translated_ssh`.
 """
 
 from __future__ import annotations
@@ -19,6 +25,26 @@ from hilnas.errors import DeviceError
 
 class DeviceBusy(DeviceError):
     """Somebody else measures on the device."""
+
+
+class Unreachable(DeviceError):
+    """There is no connection to the device; trying again may help."""
+
+
+class HostKeyRefused(DeviceError):
+    """The board's host key is unknown or has changed."""
+
+
+class LoginRefused(DeviceError):
+    """The board does not let us in."""
+
+
+class BoardFull(DeviceError):
+    """There is no room on the board's disk."""
+
+
+class PowerRefused(DeviceError):
+    """A power state that was asked for cannot be set."""
 
 
 class AgentLost(DeviceError):

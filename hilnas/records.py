@@ -70,13 +70,17 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A workload built for one backend; `path` is where the local copy lies, None where nothing is to run."""
+    """A workload built for one backend; `path` is where the local copy lies, None where nothing is to run.
+
+    `recipe_path` is where a description lies from which a device can write the same bytes itself.
+    """
 
     workload: Workload
     backend: str
     sha256: str
     size_bytes: int
     path: str | None = None
+    recipe_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,8 @@ class MeasurementProtocol:
     timeout_s: float = 60.0
     sentinel_every: int = 20
     max_drift: float = 0.05
+    rate_hz: float = 0.0
+    sustained_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON value."""

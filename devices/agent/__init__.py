@@ -5,4 +5,4 @@ the sensors said. Nothing here imports the rest of hilnas, so that it runs packe
 installed.
 """
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2

@@ -3,6 +3,8 @@
 import ctypes
 import os
 import signal
+import sys
+from typing import List
 
 _PR_SET_PDEATHSIG = 1
 
@@ -32,3 +34,16 @@ def prefer_as_victim() -> None:
             file.write("800")
     except OSError:
         pass  # only a preference
+
+
+def private_stdout() -> int:
+    """Keep stdout for us and return it: whatever a runtime prints goes to stderr."""
+    private = os.dup(1)
+    os.dup2(2, 1)
+    return private
+
+
+def own_command() -> List[str]:
+    """Return how to start this same program again, packed or not."""
+    packed = sys.argv[0] if sys.argv[0].endswith(".pyz") else None
+    return [sys.executable, "-I", "-u", "-B", packed] if packed else [sys.executable, "-u", "-m", __package__]

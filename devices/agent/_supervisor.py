@@ -1,176 +1,189 @@
-"""The supervisor: answers the controller, reads the sensors, owns the template; ends with its stdin.
+"""The supervisor: answers the controller, reads the sensors, owns template and stager; ends with its stdin.
 
-Requests: {"id", "op": "probe" | "state" | "measure" | "quit"}; answers carry the same id. Before a template is
-needed none is started, so that `probe` works where the runtime is missing.
+Requests are {"id", "op", ...}, answers carry the same id; requests may be sent ahead of the answers, and are served in
+their order. Operations: `begin` (claim the machine), `probe`, `state`, `stage` (write a model from its recipe), `room`
+and `adopt` (a model that was uploaded), `measure`, `install` (a runtime), `quit`. Before a template is needed none is
+started, so that `state` and `install` work where the runtime is missing.
 """
 
 import json
 import os
-import platform
-import select
-import subprocess
-import sys
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from . import PROTOCOL_VERSION, _plugins, _process
-from ._wire import Closed, Lines, WireError
+from . import PROTOCOL_VERSION, _blobs, _children, _claim, _host, _sensing
+from ._blobs import BlobError
+from ._wire import Closed, PipeLines
 
-
-class Template:
-    """The template process of one backend with one set of options."""
-
-    def __init__(self, backend: str, options: Dict[str, Any]) -> None:
-        environment = dict(os.environ)
-        # numpy's BLAS would start threads that a fork loses.
-        environment.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
-        self.key = (backend, json.dumps(options, sort_keys=True))
-        self.process = subprocess.Popen(
-            _own_command() + ["--template", backend, json.dumps(options)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,
-        )
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.lines = Lines(self.process.stdout.fileno(), self.process.stdin.fileno())
-
-    def close(self) -> None:
-        """Kill the template and whatever it has forked."""
-        _process.kill_group(self.process.pid)
-        self.process.wait()
+_START_S = 120.0
+_STAGE_S = 120.0
+#: State read after one invocation serves as the state before the next one that begins within this time.
+_FRESH_S = 0.05
 
 
 class Supervisor:
-    """One controller's agent."""
+    """One controller's agent; `home` is the folder for whatever it keeps."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: PipeLines, home: str) -> None:
         self.lines = lines
-        self.template: Optional[Template] = None
-        self.runtime: Dict[str, Any] = {}
+        self.home = home
+        self._claim = _claim.Claim(home)
+        self._blobs = _blobs.Blobs(os.path.join(home, "blobs"))
+        self._template: _children.Maybe = None
+        self._template_key = ("", "")
+        self._stager: _children.Maybe = None
+        self._runtime: Dict[str, Any] = {}
+        self._sensors: Dict[str, Any] = {}
+        self._last_state: Tuple[float, Dict[str, Any]] = (-1.0, {})
+        self._serving: Any = None
 
     def serve(self) -> None:
-        """Answer requests until the controller goes or says quit."""
-        self.lines.send({"op": "hello", "protocol": PROTOCOL_VERSION, "pid": os.getpid(), "host": host_facts()})
+        """Answer requests until the controller goes, says quit, or is silent for longer than its lease."""
         try:
+            self.lines.send(self._hello())
             while True:
-                request = self.lines.receive()
+                request = self.lines.receive(self._claim.idle_s())
                 if request is None or request.get("op") == "quit":
                     return
-                self.lines.send(dict(self._answer(request), id=request.get("id")))
+                self._serving = request.get("id")
+                self.lines.send(dict(self._answer(request), id=self._serving))
         except Closed:
             return
         finally:
-            self._drop_template()
+            for child in (self._template, self._stager):
+                if child is not None:
+                    child.close()
+            self._claim.release()
+
+    def _hello(self) -> Dict[str, Any]:
+        return {
+            "op": "hello",
+            "protocol": PROTOCOL_VERSION,
+            "pid": os.getpid(),
+            "boot_id": _host.boot_id(),
+            "host": _host.host_facts(),
+        }
 
     def _answer(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        op = request.get("op")
-        if op == "state":
-            return {"ok": True, "state": read_sensors()}
-        if op == "probe":
-            problem = self._need_template(request)
-            return problem or {"ok": True, "runtime": self.runtime, "state": read_sensors()}
-        if op == "measure":
-            return self._measure(request)
-        return {"ok": False, "stage": "request", "cause": "unknown operation %r" % (op,)}
+        operations: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]] = {
+            "begin": self._begin,
+            "probe": self._probe,
+            "state": lambda request: {"ok": True, "state": self._read(slow=True)},
+            "stage": self._stage,
+            "room": lambda request: _blobs.room(self._blobs, request.get("size_bytes")),
+            "adopt": self._adopt,
+            "install": self._install,
+            "measure": self._measure,
+        }
+        operation = operations.get(str(request.get("op")))
+        if operation is None:
+            return {"ok": False, "stage": "request", "cause": "unknown operation %r" % (request.get("op"),)}
+        try:
+            return operation(request)
+        except Closed:
+            raise
+        except BlobError as error:
+            return {"ok": False, "stage": error.stage, "cause": str(error)}
+        except _claim.ClaimError as error:
+            return {"ok": False, "stage": error.stage, "cause": str(error)}
+        except Exception as error:  # one request that goes wrong must not end the agent
+            return {"ok": False, "stage": "agent", "cause": "%s: %s" % (type(error).__name__, str(error)[:500])}
+
+    def _begin(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        self._sensors = dict(request.get("sensors") or {})
+        self._claim.take(request)
+        self._claim.extend(0.0)
+        self._blobs.clean()
+        return {"ok": True}
+
+    def _probe(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        problem = self._need_template(request)
+        return problem or {"ok": True, "runtime": self._runtime, "state": self._read(slow=True)}
+
+    def _adopt(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        return {"ok": True, "path": self._blobs.adopt(request.get("part"), request.get("sha256"))}
+
+    def _install(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        from . import _install
+
+        self._drop_template()
+        paths = [os.path.join(self._blobs.folder, os.path.basename(str(name))) for name in request["wheels"]]
+        try:
+            return {"ok": True, "runtime": _install.install(paths, os.path.join(self.home, "runtime"))}
+        except _install.InstallError as error:
+            return {"ok": False, "stage": "install", "cause": str(error)}
+
+    def _stage(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        if self._stager is None or not self._stager.alive():
+            self._stager = _children.stager(self.home)
+            self._record_groups()
+        size = request.get("size_bytes")
+        self._blobs.make_room(size if isinstance(size, int) and size > 0 else 0)
+        self._stager.lines.send({"sha256": request.get("sha256"), "recipe": request.get("recipe")})
+        answer = self._stager.answer(_STAGE_S, self._take_in, self._beat)
+        if answer is None:
+            self._stager.close()
+            self._stager = None
+            return {"ok": False, "stage": "killed", "cause": "the process that writes models died"}
+        return dict(answer)
 
     def _measure(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        timeout_s = float(request["timeout_s"])
+        self._claim.extend(timeout_s)
+        path = self._blobs.find(request["blob"]) if "blob" in request else request["path"]
         problem = self._need_template(request)
-        if problem is not None or self.template is None:
+        if problem is not None or self._template is None:
             return problem or {}
-        before = read_sensors()
+        before = self._state_before()
         began = time.monotonic()
-        self.template.lines.send({key: request[key] for key in ("path", "options", "protocol", "timeout_s")})
-        answer = self._wait_for_template(float(request["timeout_s"]) + 10.0)
+        task = {key: request[key] for key in ("options", "protocol", "timeout_s")}
+        self._template.lines.send(dict(task, path=path))
+        answer = self._template.answer(timeout_s + 10.0, self._take_in, self._beat)
         elapsed_s = time.monotonic() - began
         if answer is None:
             self._drop_template()
             return {"ok": False, "stage": "killed", "cause": "the template process died"}
-        return dict(answer, before=before, after=read_sensors(), elapsed_s=elapsed_s)
+        after = self._read(slow=False)
+        self._last_state = (time.monotonic(), after)
+        return dict(answer, before=before, after=after, elapsed_s=elapsed_s)
 
     def _need_template(self, request: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         """Start the template that a request needs; return the answer to give when that fails."""
         key = (request["backend"], json.dumps(request["options"], sort_keys=True))
-        if self.template is not None and self.template.key == key and self.template.process.poll() is None:
+        if self._template is not None and self._template_key == key and self._template.alive():
             return None
         self._drop_template()
-        self.template = Template(request["backend"], request["options"])
-        ready = self._wait_for_template(60.0)
+        self._template, self._template_key = _children.template(self.home, request["backend"], request["options"]), key
+        self._record_groups()
+        ready = self._template.answer(_START_S, self._take_in, self._beat)
         if ready is None or not ready.get("ready"):
             cause = "the template did not start" if ready is None else str(ready.get("cause"))
             self._drop_template()
             return {"ok": False, "stage": "runtime", "cause": cause}
-        self.runtime = ready["runtime"]
-        return None
-
-    def _wait_for_template(self, timeout_s: float) -> Optional[Dict[str, Any]]:
-        """Return what the template says, None when it dies or is late; raise Closed when the controller goes."""
-        assert self.template is not None
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            watched = [self.template.lines.read_fd, self.lines.read_fd]
-            ready = select.select(watched, [], [], max(0.0, deadline - time.monotonic()))[0]
-            if self.template.lines.read_fd in ready:
-                try:
-                    return self.template.lines.receive(max(0.0, deadline - time.monotonic()))
-                except WireError:
-                    return None
-            if self.lines.read_fd in ready:
-                # The controller asks nothing while we measure: this is the end of its pipe.
-                raise Closed("the controller has gone")
+        self._runtime = ready["runtime"]
         return None
 
     def _drop_template(self) -> None:
-        if self.template is not None:
-            self.template.close()
-            self.template = None
+        if self._template is not None:
+            self._template.close()
+            self._template = None
 
+    def _record_groups(self) -> None:
+        children: List[_children.Maybe] = [self._template, self._stager]
+        self._claim.record([child.process.pid for child in children if child is not None])
 
-def read_sensors() -> Dict[str, Any]:
-    """Return what every sensor says, one entry a sensor; one that cannot be read says why."""
-    found: Dict[str, Any] = {"monotonic_s": time.monotonic()}
-    for name in _plugins.names("sensors"):
-        module = _plugins.load("sensors", name)
-        try:
-            found[name] = module.read()
-        except module.SensorUnavailable as error:
-            found[name] = {"unavailable": str(error)[:200]}
-    return found
+    def _state_before(self) -> Dict[str, Any]:
+        at, state = self._last_state
+        return state if 0 <= time.monotonic() - at < _FRESH_S and at > 0 else self._read(slow=False)
 
+    def _read(self, slow: bool) -> Dict[str, Any]:
+        return _sensing.read_sensors(slow, self._sensors)
 
-def host_facts() -> Dict[str, Any]:
-    """Return what must agree before measurements of two runs may be put together."""
-    return {
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "cpu_model": _cpu_model(),
-        "cpus": os.cpu_count(),
-        "usable_cpus": len(os.sched_getaffinity(0)),
-        "virtual": _is_virtual(),
-    }
+    def _take_in(self) -> int:
+        """Take in requests that are sent ahead; raise Closed when the controller has gone."""
+        while self.lines.pump(0.0):
+            pass
+        return self.lines.read_fd
 
-
-def _cpu_model() -> str:
-    for line in _lines_of("/proc/cpuinfo"):
-        if line.lower().startswith(("model name", "hardware", "cpu model")):
-            return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
-
-
-def _is_virtual() -> bool:
-    return any(line.startswith("flags") and " hypervisor" in line for line in _lines_of("/proc/cpuinfo"))
-
-
-def _lines_of(path: str) -> List[str]:
-    try:
-        with open(path) as file:
-            return file.read(1 << 20).splitlines()
-    except OSError:
-        return []
-
-
-def _own_command() -> List[str]:
-    """Return how to start this same program again, packed or not."""
-    packed = os.environ.get("HILNAS_AGENT_FILE")
-    return [sys.executable, "-I", "-u", packed] if packed else [sys.executable, "-u", "-m", __package__]
+    def _beat(self) -> None:
+        self.lines.send({"op": "beat", "id": self._serving})

@@ -1,25 +1,27 @@
-"""The template: a process that has imported the runtime and created nothing, and forks a worker per invocation.
+"""The template: a process that has imported the runtime and created nothing, and starts a worker per invocation.
 
 Forking saves the import (0.15 s and more) and still gives every invocation a process, a heap and a session of its
-own. The template itself never runs a model.
+own. The template itself never runs a model. Where a backend says that forking is unsafe every worker is a process
+started anew.
 """
 
 import json
 import os
 import select
 import signal
+import subprocess
 import sys
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import _plugins, _process, _worker
-from ._wire import MAX_LINE_BYTES, Closed, Lines
+from ._wire import MAX_LINE_BYTES, Closed, PipeLines
 
 
-def serve(backend_name: str, options: Dict[str, Any]) -> None:
-    """Import the runtime, then fork a worker for every request until stdin ends."""
+def serve(home: str, backend_name: str, options: Dict[str, Any]) -> None:
+    """Import the runtime, then start a worker for every request until stdin ends."""
     _process.die_with_parent(os.getppid())
-    lines = _private_lines()
+    lines = PipeLines(0, _process.private_stdout())
     if options.get("affinity"):
         os.sched_setaffinity(0, options["affinity"])
     try:
@@ -29,43 +31,69 @@ def serve(backend_name: str, options: Dict[str, Any]) -> None:
         lines.send({"ready": False, "cause": "%s: %s" % (type(error).__name__, str(error)[:1024])})
         return
     lines.send({"ready": True, "runtime": backend.facts()})
+    anew = _process.own_command() + ["--worker", home, backend_name, json.dumps(options)]
     while True:
         try:
             request = lines.receive()
         except Closed:
             return
         if request is not None:
-            lines.send(_in_fresh_worker(backend, request))
+            lines.send(_in_fresh_worker(backend, options, anew, request))
 
 
-def _private_lines() -> Lines:
-    """Keep the pipe for us: whatever a runtime prints on stdout goes to stderr."""
-    private = os.dup(1)
-    os.dup2(2, 1)
-    return Lines(0, private)
+def work(backend_name: str, options: Dict[str, Any]) -> None:
+    """Be a worker that was started anew: one request on stdin, one answer on stdout."""
+    parent = os.getppid()
+    write_fd = _process.private_stdout()
+    request = json.loads(sys.stdin.buffer.read(MAX_LINE_BYTES).decode("utf-8"))
+    backend = _plugins.load("backends", backend_name)
+    backend.prepare(options)
+    _run_and_exit(backend, request, write_fd, parent)
 
 
-def _in_fresh_worker(backend: Any, request: Dict[str, Any]) -> Dict[str, Any]:
-    read_fd, write_fd = os.pipe()
-    parent = os.getpid()
+def _in_fresh_worker(backend: Any, options: Dict[str, Any], anew: List[str], request: Dict[str, Any]) -> Dict[str, Any]:
     began = time.perf_counter()
-    pid = os.fork()
-    if pid == 0:
-        os.close(read_fd)
-        _run_and_exit(backend, request, write_fd, parent)
-    os.close(write_fd)
+    oom_kills = _oom_kills()
+    fork_safe = getattr(backend, "fork_safe", None)
+    if fork_safe is None or fork_safe(options):
+        pid, read_fd = _forked(backend, request)
+    else:
+        pid, read_fd = _started(anew, request)
     data, in_time = _read_all(read_fd, float(request["timeout_s"]))
     os.close(read_fd)
     if not in_time:
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
-    answer = _answer(data, status, in_time)
+    answer = _answer(data, status, in_time, _oom_kills() > oom_kills)
     answer["invocation_s"] = time.perf_counter() - began
     return answer
 
 
+def _forked(backend: Any, request: Dict[str, Any]) -> Tuple[int, int]:
+    read_fd, write_fd = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read_fd)
+        _run_and_exit(backend, request, write_fd, parent)
+    os.close(write_fd)
+    return pid, read_fd
+
+
+def _started(anew: List[str], request: Dict[str, Any]) -> Tuple[int, int]:
+    process = subprocess.Popen(anew, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(request).encode())
+        process.stdin.close()
+    except OSError:
+        pass  # it has died already: its status tells
+    process.returncode = 0  # we wait for it ourselves
+    return process.pid, os.dup(process.stdout.fileno())
+
+
 def _run_and_exit(backend: Any, request: Dict[str, Any], write_fd: int, parent: int) -> None:
-    """Measure in the forked child; never return."""
+    """Measure in the worker; never return."""
     code = 1
     try:
         _process.die_with_parent(parent)
@@ -96,10 +124,12 @@ def _read_all(fd: int, timeout_s: float) -> Tuple[bytes, bool]:
         size += len(chunk)
 
 
-def _answer(data: bytes, status: int, in_time: bool) -> Dict[str, Any]:
+def _answer(data: bytes, status: int, in_time: bool, out_of_memory: bool) -> Dict[str, Any]:
     if not in_time:
         return {"ok": False, "stage": "timeout", "cause": "no answer in time; the worker was killed"}
     killed_by = _signal_of(status)
+    if killed_by == signal.SIGKILL and out_of_memory:
+        return {"ok": False, "stage": "memory", "cause": "the kernel killed the worker: out of memory"}
     if killed_by is not None:
         return {"ok": False, "stage": "killed", "cause": "the worker was killed by signal %d" % killed_by}
     try:
@@ -107,6 +137,15 @@ def _answer(data: bytes, status: int, in_time: bool) -> Dict[str, Any]:
     except ValueError:
         return {"ok": False, "stage": "killed", "cause": "the worker ended without an answer (status %d)" % status}
     return dict(answer)
+
+
+def _oom_kills() -> int:
+    """Return how many processes the kernel has killed since boot because memory ran out."""
+    try:
+        with open("/proc/vmstat") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)
+    except (OSError, ValueError, IndexError):
+        return 0  # an old kernel: then it counts as killed by somebody
 
 
 def _signal_of(status: int) -> Optional[int]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.agent import _plugins, _stopping
-from devices.agent._wire import MAX_LINE_BYTES, Closed, Lines, WireError
+from devices.agent._wire import MAX_LINE_BYTES, Closed, PipeLines, WireError
 from devices.agent.sensors import cpu_clock, cpu_load
 
 FLOATS = st.floats(1e-6, 1e3)
@@ -66,7 +66,7 @@ def test_blocks_are_enough_when_their_interval_is_narrow():
 @pytest.fixture
 def pipe():
     read_fd, write_fd = os.pipe()
-    yield Lines(read_fd, write_fd)
+    yield PipeLines(read_fd, write_fd)
     for fd in (read_fd, write_fd):
         with contextlib.suppress(OSError):
             os.close(fd)
@@ -76,7 +76,7 @@ def pipe():
 def test_messages_survive_the_wire(message):
     read_fd, write_fd = os.pipe()
     try:
-        lines = Lines(read_fd, write_fd)
+        lines = PipeLines(read_fd, write_fd)
         lines.send(message)
         lines.send({"next": 1})
         assert lines.receive(1.0) == message
@@ -105,7 +105,7 @@ def test_an_endless_line_is_an_error(tmp_path):
     path = tmp_path / "endless"
     path.write_bytes(b"x" * (MAX_LINE_BYTES + 200_000))
     with path.open("rb") as file, pytest.raises(WireError, match="more than"):
-        Lines(file.fileno(), -1).receive(1.0)
+        PipeLines(file.fileno(), -1).receive(1.0)
 
 
 def test_the_end_of_the_pipe_is_closed(pipe):

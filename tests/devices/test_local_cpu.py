@@ -14,8 +14,9 @@ from devices._agent_session import AgentSession
 from devices._config import BackendOptions, DeviceConfig
 from devices._errors import DeviceBusy, RuntimeMissing
 from devices._lease import lease
+from devices._link import Link
 from devices._package import agent_file, packed_agent
-from devices.agent._wire import Lines
+from devices.agent._wire import PipeLines
 from devices.local_cpu import LocalCpu
 from hilnas.deadline import Deadline
 from hilnas.records import Artifact, MeasurementProtocol, Workload
@@ -111,7 +112,8 @@ def test_the_agent_ends_with_a_controller_that_is_killed(model):
     script = (
         "import sys, time\n"
         "from devices.local_cpu import _Processes\n"
-        "lines = _Processes().start()\n"
+        "from hilnas.deadline import Deadline\n"
+        "lines = _Processes().start(Deadline.after(20))\n"
         "lines.receive(20)\n"
         "protocol = {'min_warmup_s': 5, 'max_warmup_s': 20, 'timeout_s': 60}\n"
         "lines.send({'op': 'measure', 'id': 1, 'backend': 'onnxruntime', 'options': {}, 'protocol': protocol,\n"
@@ -168,20 +170,24 @@ def test_a_missing_runtime_is_named(monkeypatch):
     [
         b'{"op":"hello","protocol":99}\n',
         b"Welcome to the board!\n",
-        b'{"op":"hello","protocol":1}\n{"id":7,"ok":true}\n',
-        b'{"op":"hello","protocol":1}\n{"id":1,"ok":true,"samples_ns":[-5]}\n',
-        b'{"op":"hello","protocol":1}\n{"id":1,"ok":true,"busy_s":1e999}\n',
-        b'{"op":"hello","protocol":1}\n',
+        b'{"op":"hello","protocol":2}\n{"id":7,"ok":true}\n',
+        b'{"op":"hello","protocol":2}\n{"id":1,"ok":true,"samples_ns":[-5]}\n',
+        b'{"op":"hello","protocol":2}\n{"id":1,"ok":true,"busy_s":1e999}\n',
+        b'{"op":"hello","protocol":2}\n',
     ],
 )
 def test_an_agent_that_talks_nonsense_is_a_failed_run(answer, model):
-    def start():
-        there, back = os.pipe(), os.pipe()
-        os.write(back[1], answer)
-        os.close(back[1])
-        return Lines(back[0], there[1])
+    class Odd(Link):
+        def start(self, deadline):
+            there, back = os.pipe(), os.pipe()
+            os.write(back[1], answer)
+            os.close(back[1])
+            return PipeLines(back[0], there[1])
 
-    session = AgentSession(DeviceConfig(name="odd", kind="local_cpu"), "onnxruntime", start)
+        def close(self):
+            pass
+
+    session = AgentSession(DeviceConfig(name="odd", kind="local_cpu"), "onnxruntime", Odd())
     run = session.measure(model, QUICK)
     assert run.status == "failed" and run.transient and run.cause.startswith("agent:")
 

@@ -1,0 +1,61 @@
+"""The fingerprint and the lines of the doctor that every device with an agent has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from devices._base import Check
+from devices._doubt import advice, identity
+from devices._untrusted import Answer
+from hilnas.records import Environment
+
+#: What cannot be judged where a sensor is missing.
+_WANTED = {
+    "cpu_clock": "clock changes cannot be seen",
+    "temperature": "heat cannot be seen",
+    "throttle": "throttling cannot be seen",
+    "cpu_load": "foreign load cannot be seen",
+}
+
+
+def fingerprint_of(host: Mapping[str, Any], probed: Answer, options: Mapping[str, Any]) -> Environment:
+    """Return the environment of a machine by what its agent says: host, runtime, options, steady state."""
+    state = identity(probed.state)
+    return Environment({"host": dict(host), "runtime": probed.runtime, "options": dict(options), "state": state})
+
+
+def agent_checks(environment: Environment, state: Mapping[str, Any]) -> list[Check]:
+    """Return agent, runtime, and what the sensors have to say about the machine's readiness."""
+    host, runtime = environment.facts["host"], environment.facts["runtime"]
+    found = [
+        Check("agent", True, f"Python {host.get('python')} on {host.get('machine')}"),
+        Check("runtime", True, f"{runtime.get('name')} {runtime.get('version')}"),
+    ]
+    said = {name: Check(name, ok, text, remedy) for name, ok, text, remedy in advice(state)}
+    for name, values in sorted(state.items()):
+        check = said.get(name) or _sensor_check(name, values, host.get("cpus"))
+        if check is not None:
+            found.append(check)
+    return found
+
+
+def _sensor_check(name: str, values: object, cpus: object) -> Check | None:
+    if not isinstance(values, dict):
+        return None
+    if "error" in values:
+        return Check(name, False, str(values["error"]), "its output has an unknown form: what is measured is doubted")
+    if "unavailable" in values:
+        missing = _WANTED.get(name)
+        return Check(name, True, f"n/a: {values['unavailable']}", f"nothing to do; {missing}") if missing else None
+    load = values.get("load_1min")
+    if isinstance(load, float) and isinstance(cpus, int) and load > 0.5 * max(1, cpus):
+        return Check(name, False, f"load {load:.2f}", "stop other programs before you measure")
+    governors = values.get("governors")
+    if isinstance(governors, list) and governors and governors != ["performance"]:
+        return Check(name, True, f"governor {governors}", "for steadier clocks: doctor --fix governor")
+    return Check(name, True, ", ".join(f"{key}={_short(item)}" for key, item in values.items())[:200])
+
+
+def _short(item: object) -> str:
+    return f"{item:.4g}" if isinstance(item, float) else str(item)

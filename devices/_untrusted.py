@@ -1,0 +1,96 @@
+"""What comes from a device is untrusted: texts and JSON are made harmless or refused before anything else sees them."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+_MAX_DEPTH = 8
+_MAX_ITEMS = 5000
+_MAX_TEXT = 2000
+_MAX_INTEGER = 2**63
+
+
+def plain_text(text: str, limit: int = 1000) -> str:
+    """Return a foreign text without control characters, cut to a bearable length."""
+    return "".join(char if char.isprintable() else " " for char in text[:limit])
+
+
+def plain_json(value: Any) -> Any:
+    """Return a JSON value with harmless texts; raise ValueError for one that is too deep, too large or not finite."""
+    return _plain(value, _MAX_DEPTH, [_MAX_ITEMS])
+
+
+def _plain(value: Any, depth: int, left: list[int]) -> Any:
+    left[0] -= 1
+    if depth < 0 or left[0] < 0:
+        raise ValueError("too deep or too many values")
+    if isinstance(value, dict):
+        return {plain_text(str(key), 200): _plain(item, depth - 1, left) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, depth - 1, left) for item in value]
+    if isinstance(value, str):
+        return plain_text(value, _MAX_TEXT)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float) and (not math.isfinite(value) or abs(value) >= _MAX_INTEGER):
+        raise ValueError("a number beyond all bounds")
+    if isinstance(value, int | float):
+        return value
+    raise ValueError(f"no JSON value: {type(value).__name__}")
+
+
+Text = Annotated[str, Field(max_length=4096), BeforeValidator(lambda value: _as_text(value))]
+Facts = Annotated[dict[str, Any], BeforeValidator(plain_json)]
+Seconds = Annotated[float, Field(ge=0, lt=1e7, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def _as_text(value: Any) -> Any:
+    return plain_text(value, 4096) if isinstance(value, str) else value
+
+
+class Hello(BaseModel):
+    """The first line of an agent; unknown keys are dropped."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    op: Annotated[str, Field(pattern="^hello$")]
+    protocol: int
+    boot_id: Annotated[str, Field(pattern="^[0-9a-fA-F-]{0,64}$")] = ""
+    host: Facts = {}
+
+
+class Answer(BaseModel):
+    """What an agent may answer; unknown keys are dropped."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    id: int
+    ok: bool
+    stage: Annotated[Text, Field(max_length=40)] = ""
+    cause: Text = ""
+    path: Text = ""
+    samples_ns: Annotated[list[Annotated[int, Field(gt=0, lt=10**13)]], Field(max_length=500_000)] = []
+    calls_per_sample: Annotated[int, Field(ge=1, lt=10**9)] = 1
+    warmup_converged: bool = True
+    warmup_calls: Count = 0
+    stop: Annotated[Text, Field(max_length=40)] = ""
+    load_s: Seconds = 0.0
+    first_run_s: Seconds = 0.0
+    warmup_s: Seconds = 0.0
+    busy_s: Seconds = 0.0
+    cpu_s: Seconds = 0.0
+    wall_s: Seconds = 0.0
+    paced_s: Seconds = 0.0
+    elapsed_s: Seconds = 0.0
+    late_calls: Count = 0
+    peak_bytes: Count = 0
+    timeline: Annotated[list[Facts], Field(max_length=1000)] = []
+    model: Facts = {}
+    runtime: Facts = {}
+    before: Facts = {}
+    after: Facts = {}
+    state: Facts = {}

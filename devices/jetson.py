@@ -1,0 +1,18 @@
+"""An NVIDIA Jetson behind SSH: power mode, rails and over-current counters; ONNX Runtime or trtexec.
+
+kind = "jetson"
+backend = "trtexec"
+
+[ssh]
+host = "orin"
+"""
+
+from __future__ import annotations
+
+from devices._board import Board
+
+
+class Jetson(Board):
+    """A Jetson Nano, Xavier, Orin or newer."""
+
+    expected_sensors = ("l4t_release",)
