@@ -37,10 +37,7 @@ def to_onnx(graph: Graph, weights: Weights | None = None, seed: int = 0) -> byte
     before it. `weights` are those of `make_weights` or `read_weights`; missing means seeded ones.
     """
     graph = graph.without_dead()
-    writer = _Writer(make_weights(graph, seed) if weights is None else weights)
-    for call in graph.calls:
-        writer.add(call)
-    return writer.model(graph)
+    return Writer(make_weights(graph, seed) if weights is None else weights).model(graph)
 
 
 class _Step(NamedTuple):
@@ -56,7 +53,7 @@ class _Step(NamedTuple):
     attributes: tuple[AttributeProto, ...]
 
 
-class _Writer:
+class Writer:
     """Collects the nodes and the encoded initialisers of a model."""
 
     def __init__(self, weights: Weights) -> None:
@@ -64,7 +61,28 @@ class _Writer:
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: dict[str, tuple[bytes, NDArray[np.float32]]] = {}
 
-    def add(self, call: Call) -> None:
+    def model(self, graph: Graph) -> bytes:
+        """Return the serialised model of a graph without dead calls."""
+        return b"".join(piece if isinstance(piece, bytes) else piece[1].data for piece in self.pieces(graph))
+
+    def pieces(self, graph: Graph) -> list[bytes | tuple[str, NDArray[np.float32]]]:
+        """Return the model as bytes and named tensors, one after the other.
+
+        Initialisers are put into the message by hand: the library would copy each weight four times, which takes
+        most of the time.
+        """
+        for call in graph.calls:
+            self._add(call)
+        network = self._network(graph)
+        size = len(network) + sum(len(head) + values.nbytes for head, values in self._initializers.values())
+        found: list[bytes | tuple[str, NDArray[np.float32]]] = [
+            _MODEL + _prefix(onnx.ModelProto.GRAPH_FIELD_NUMBER, size) + network
+        ]
+        for name, (head, values) in self._initializers.items():
+            found += (head, (name, values))
+        return found
+
+    def _add(self, call: Call) -> None:
         """Append the nodes of one call."""
         for step in _steps(call.block):
             inputs = [call.inputs[item] if isinstance(item, int) else call.name + item for item in step.sources]
@@ -76,12 +94,8 @@ class _Writer:
             else:
                 self._node(_ONNX_KINDS[step.operator.kind], inputs, output, step.attributes)
 
-    def model(self, graph: Graph) -> bytes:
-        """Return the serialised model.
-
-        Initialisers are put into the message by hand: the library would copy each weight four times, which takes
-        most of the time.
-        """
+    def _network(self, graph: Graph) -> bytes:
+        """Return the graph's message without its initialisers."""
         self._nodes[-1].output[0] = "output"
         entry, last = graph.input, graph.calls[-1].block.output
         proto = onnx.GraphProto(
@@ -90,11 +104,8 @@ class _Writer:
             input=[helper.make_tensor_value_info("input", TensorProto.FLOAT, entry.shape)],
             output=[helper.make_tensor_value_info("output", TensorProto.FLOAT, last.shape)],
         )
-        pieces: list[bytes | memoryview] = [proto.SerializeToString(deterministic=True)]
-        for head, values in self._initializers.values():
-            pieces += (head, values.data)
-        size = sum(piece.nbytes if isinstance(piece, memoryview) else len(piece) for piece in pieces)
-        return b"".join([_MODEL, _prefix(onnx.ModelProto.GRAPH_FIELD_NUMBER, size), *pieces])
+        found: bytes = proto.SerializeToString(deterministic=True)
+        return found
 
     def _node(self, kind: str, inputs: list[str], output: str, attributes: Sequence[AttributeProto]) -> None:
         node = onnx.NodeProto(op_type=kind, name=output, input=inputs, output=[output], attribute=attributes)
@@ -123,7 +134,7 @@ class _Writer:
         self, prefix: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return weight and bias that do what convolution and normalisation do one after the other."""
-        scale = self._weights[f"{prefix}.weight"] / np.sqrt(self._weights[f"{prefix}.running_var"] + EPSILON)
+        scale = folded_scale(self._weights, prefix)
         mean = self._weights[f"{prefix}.running_mean"]
         shift = self._weights[f"{prefix}.bias"] - (mean if bias is None else mean - bias) * scale
         return weight * scale[:, None, None, None], shift
@@ -132,6 +143,12 @@ class _Writer:
         if name not in self._initializers:
             self._initializers[name] = (_tensor_head(name, values.shape), np.ascontiguousarray(values, "<f4"))
         return name
+
+
+def folded_scale(weights: Weights, name: str) -> NDArray[np.float32]:
+    """Return what the normalisation `call.operator` multiplies each channel with, shape (channels,)."""
+    scale: NDArray[np.float32] = weights[f"{name}.weight"] / np.sqrt(weights[f"{name}.running_var"] + EPSILON)
+    return scale
 
 
 @lru_cache(maxsize=4096)

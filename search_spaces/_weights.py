@@ -16,6 +16,8 @@ from search_spaces._moments import running_variances
 
 Weights = Mapping[str, NDArray[np.float32]]
 
+#: Changes whenever the same seed gives other numbers: recipes name it.
+POOL_VERSION = 1
 #: Places where a tensor may begin in the pool, and what follows the last of them.
 _PLACES = 1 << 20
 _TAIL = 1 << 17
@@ -40,7 +42,7 @@ def make_weights(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.float32]]:
     The same name, shape and seed give the same bits on every machine. Constants are shared and read-only. Values are
     cut from one pool of normal numbers at a place that depends on the name: copying costs a tenth of drawing.
     """
-    pool = _pool(seed)
+    pool = make_pool(seed)
     variances = running_variances(graph)
     found: dict[str, NDArray[np.float32]] = {}
     for call in graph.calls:
@@ -49,7 +51,7 @@ def make_weights(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.float32]]:
             if parameter.name.endswith(".running_var"):
                 found[name] = np.full(parameter.shape, variances[name.removesuffix(".running_var")], np.float32)
             elif parameter.constant is None:
-                found[name] = _cut(pool, name, parameter.shape) * parameter.scale
+                found[name] = cut(pool, name, parameter.shape) * parameter.scale
             else:
                 found[name] = parameter.constant
     return found
@@ -80,16 +82,21 @@ def _constant(name: str, n: int, value: float) -> Parameter:
     return Parameter(name, (n,), values)
 
 
-def _cut(pool: NDArray[np.float32], name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    size = prod(shape)
-    start = zlib.crc32(name.encode()) % _PLACES
+def pool_start(name: str) -> int:
+    """Return where the tensor of a name begins in the pool."""
+    return zlib.crc32(name.encode()) % _PLACES
+
+
+def cut(pool: NDArray[np.float32], name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return the numbers of a tensor; one that is longer than what is left of the pool repeats it."""
+    size, start = prod(shape), pool_start(name)
     if start + size <= pool.size:
         return pool[start : start + size].reshape(shape)
     return np.resize(pool[start:], shape)
 
 
 @lru_cache(maxsize=4)
-def _pool(seed: int) -> NDArray[np.float32]:
+def make_pool(seed: int) -> NDArray[np.float32]:
     """Return nearly normal numbers: sums of eight 16-bit integers (Irwin-Hall), centred and scaled.
 
     Integers are summed exactly and numpy guarantees the raw stream of a bit generator, so the values are the same
