@@ -10,7 +10,7 @@ import base64
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ class AgentSession(Session):
         """Return one invocation; whatever goes wrong with it becomes its status."""
         return next(self.measure_many([artifact], protocol))
 
-    def measure_many(self, artifacts: Iterable[Artifact], protocol: MeasurementProtocol) -> Iterator[Run]:
+    def measure_many(self, artifacts: Iterable[Artifact], protocol: MeasurementProtocol) -> Generator[Run, None, None]:
         """Give one run an artifact, in order; the next artifacts are drawn while an earlier one is measured."""
         source = iter(artifacts)
         waiting: deque[_Asked] = deque()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -34,7 +34,7 @@ class Session(ABC):
     def measure(self, artifact: Artifact, protocol: MeasurementProtocol) -> Run:
         """Return one run: one invocation of the artifact in a fresh worker."""
 
-    def measure_many(self, artifacts: Iterable[Artifact], protocol: MeasurementProtocol) -> Iterator[Run]:
+    def measure_many(self, artifacts: Iterable[Artifact], protocol: MeasurementProtocol) -> Generator[Run, None, None]:
         """Give one run an artifact, in order; a session may draw the next ones while it measures."""
         for artifact in artifacts:
             yield self.measure(artifact, protocol)
@@ -57,6 +57,8 @@ class Device(ABC):
 
     #: The builder in profiler/builders that makes artifacts for this device; a config may override it.
     default_backend: ClassVar[str]
+    #: How often and how long, where nobody asks for something else.
+    protocol: ClassVar[MeasurementProtocol] = MeasurementProtocol()
     #: Whether the same artifact always gives the same value, so that once is enough.
     deterministic: ClassVar[bool] = False
 

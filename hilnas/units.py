@@ -22,9 +22,10 @@ UNITS: dict[str, dict[str, float]] = {
     },
     "count": {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9},
     "percent": {"%": 1.0},
+    "rate": {"/s": 1.0, "/min": 1 / 60, "Hz": 1.0},
 }
 
-_QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%]*)\s*", re.ASCII)
+_QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%/]*)\s*", re.ASCII)
 
 
 def parse_quantity(text: str, dimension: str) -> float:
@@ -44,7 +45,7 @@ def parse_quantity(text: str, dimension: str) -> float:
 
 
 def _example(number: str, dimension: str) -> str:
-    unit = {"time": "ms", "energy": "mJ", "bytes": "MiB", "count": "M", "percent": "%"}[dimension]
+    unit = {"time": "ms", "energy": "mJ", "bytes": "MiB", "count": "M", "percent": "%", "rate": "/s"}[dimension]
     known = ", ".join(name for name in UNITS[dimension] if name)
     shown = number if _QUANTITY.fullmatch(number + unit) else "25"
     return f"Write {shown}{unit} (units: {known})."

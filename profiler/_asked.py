@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hilnas.errors import UsageError
 from hilnas.records import MeasurementProtocol, Workload, canonical_json
+from hilnas.units import parse_quantity
 from profiler._artifacts import ArtifactStore
 from profiler._plan import architecture_workload, block_workloads, load_space, model_workload, sample_workloads
 from profiler.importers._base import ImportRequest
@@ -65,9 +66,26 @@ def space_options_json(pairs: Sequence[str]) -> str:
     return canonical_json(found)
 
 
-def asked_protocol(n_models: int, invocations: int | None) -> MeasurementProtocol:
-    """Return the protocol; models that are compared get more invocations, since their ratio is the question."""
-    protocol = MeasurementProtocol()
+def asked_protocol(
+    protocol: MeasurementProtocol,
+    n_models: int = 1,
+    invocations: int | None = None,
+    rate: str | None = None,
+    sustained: str | None = None,
+) -> MeasurementProtocol:
+    """Return a device's protocol as the options change it.
+
+    Models that are compared get more invocations, since their ratio is the question. `rate` (10/s) paces the calls;
+    `sustained` (30min) makes one long invocation, in which throttling shows.
+    """
+    if rate is not None:
+        rate_hz = parse_quantity(rate, "rate")
+        if not rate_hz:
+            raise UsageError(f"--rate {rate}: nothing would ever be called")
+        protocol = replace(protocol, rate_hz=rate_hz)
+    if sustained is not None:
+        once = {"min_invocations": 1, "max_invocations": 1, "sentinel_every": 0}
+        return replace(protocol, sustained_s=parse_quantity(sustained, "time"), **once)
     if n_models > 1:
         protocol = replace(protocol, min_invocations=12, max_invocations=24)
     if invocations is not None:

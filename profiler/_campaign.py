@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from devices._base import Device, Session
 from devices._config import DeviceConfig, parse_config
+from devices._errors import DeviceBusy
 from hilnas import plugins
 from hilnas.deadline import Deadline
 from hilnas.errors import DeviceError, HilnasError
@@ -28,6 +30,8 @@ from profiler._workspace import Workspace
 from profiler.builders._base import Builder
 
 _LOG = logging.getLogger("hilnas.campaign")
+
+_BUSY_PAUSE_S = 2.0
 
 #: Called with (decided, all, text) after every invocation.
 Progress = Callable[[int, int, str], None]
@@ -76,19 +80,28 @@ def measure(
     seed: int = 0,
     progress: Progress | None = None,
     space: str | None = None,
+    wait_s: float = 0.0,
 ) -> CampaignResult:
-    """Measure workloads newly in a campaign of their own; raise DeviceError when the device cannot be used."""
+    """Measure workloads newly in a campaign of their own; raise DeviceError when the device cannot be used.
+
+    A device that somebody else measures on is waited for, at most `wait_s`.
+    """
     device = open_device(config, workspace)
-    protocol = protocol or MeasurementProtocol()
+    protocol = protocol or device.protocol
     if device.deterministic:
         protocol = replace(protocol, min_invocations=1, max_invocations=1, sentinel_every=0)
     unique = list({workload.key: workload for workload in workloads}.values())
     run_id = workspace.store.create_campaign(config.name, config.model_dump(mode="json"), space, protocol, seed, unique)
-    return resume(workspace, run_id, progress=progress, device=device)
+    return resume(workspace, run_id, progress=progress, device=device, wait_s=wait_s)
 
 
 def resume(
-    workspace: Workspace, run_id: str, *, progress: Progress | None = None, device: Device | None = None
+    workspace: Workspace,
+    run_id: str,
+    *,
+    progress: Progress | None = None,
+    device: Device | None = None,
+    wait_s: float = 0.0,
 ) -> CampaignResult:
     """Continue a campaign until every workload is decided; one that has ended is only summed up."""
     campaign = workspace.store.campaign(run_id)
@@ -96,7 +109,7 @@ def resume(
         device = open_device(parse_config(dict(campaign.config), f"run {run_id}"), workspace)
     work = _Campaign(workspace, campaign.run_id, device, progress or silent)
     if work.pending():
-        work.run()
+        work.run(wait_s)
     return result(workspace, campaign.run_id)
 
 
@@ -121,6 +134,15 @@ def _recorded(name: str, workspace: Workspace) -> dict[str, float]:
         measurements = workspace.store.judged(workspace.store.campaign(name.removeprefix("run:")).run_id)
         return {item.workload.subject: item.latency_s for item in measurements if item.latency_s is not None}
     return dict(workspace.store.column_at(name).values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One invocation that is to be made."""
+
+    workload: Workload
+    attempt: int
+    role: str
 
 
 class _Campaign:
@@ -152,17 +174,19 @@ class _Campaign:
             self._decided[workload.key] = judge(workload, invocations, self._protocol)
         return [workload for workload in self._plan if not self._decided[workload.key].done]
 
-    def run(self) -> None:
+    def run(self, wait_s: float) -> None:
         """Open a session and go round by round until nothing is pending."""
         handler = _log_file(self._workspace.path / "logs" / f"{self._run_id}.log")
         try:
-            self._clock = time.monotonic()
-            with self._device.session(Deadline.never()) as session:
+            with contextlib.ExitStack() as stack:
+                session = self._leased(stack, Deadline.after(wait_s))
+                self._clock = time.monotonic()
                 self._need_same(session.environment)
                 self._store.set_state(self._run_id, "running", session.environment)
                 while pending := self.pending():
                     self._round(session, pending)
-                self._sentinel(session)
+                if self._protocol.sentinel_every:
+                    self._take_all(session, [_Task(sentinel_workload(), 1, "sentinel")])
             self._store.set_state(self._run_id, "finished")
         except BaseException as error:
             _LOG.warning("stopped: %r", error)
@@ -184,55 +208,90 @@ class _Campaign:
                 "What was measured is kept. Start a new run: hilnas profile",
             )
 
+    def _leased(self, stack: contextlib.ExitStack, deadline: Deadline) -> Session:
+        """Open a session, waiting for a device that is in use; raise DeviceBusy when that takes too long."""
+        while True:
+            try:
+                return stack.enter_context(self._device.session(Deadline.never()))
+            except DeviceBusy as error:
+                if deadline.expired:
+                    raise
+                self._progress(0, len(self._plan), f"waiting: {error.cause}")
+                _LOG.info("waiting: %s", error.cause)
+            time.sleep(min(_BUSY_PAUSE_S, deadline.remaining()))
+
     def _round(self, session: Session, pending: Sequence[Workload]) -> None:
-        """Invoke once every pending workload that has the fewest invocations so far."""
+        """Invoke once every pending workload that has the fewest invocations so far, sentinels in between."""
         counts = {workload.key: len(self._found.get(workload.key, ())) for workload in pending}
         fewest = min(counts.values())
         batch = [workload for workload in pending if counts[workload.key] == fewest]
         rng = np.random.default_rng([self._seed, fewest])
-        for i in rng.permutation(len(batch)):
-            self._sentinel_if_due(session)
-            self._invoke(session, batch[i])
-            decided = sum(verdict.done for verdict in self._decided.values())
-            self._progress(decided, len(self._plan), f"round {fewest + 1}, {len(pending)} open")
-
-    def _sentinel_if_due(self, session: Session) -> None:
+        tasks: list[_Task] = []
         every = self._protocol.sentinel_every
         last = self._sentinels[-1].sequence if self._sentinels else -every
-        if every and self._sequence - last >= every:
-            self._sentinel(session)
+        for i in rng.permutation(len(batch)):
+            if every and self._sequence + len(tasks) - last >= every:
+                last = self._sequence + len(tasks)
+                tasks.append(_Task(sentinel_workload(), 1, "sentinel"))
+            tasks.append(_Task(batch[i], self._decided[batch[i].key].attempt, "workload"))
+        self._take_all(session, tasks, f"round {fewest + 1}, {len(pending)} open")
 
-    def _sentinel(self, session: Session) -> None:
-        if self._protocol.sentinel_every:
-            self._sentinels.append(self._take(session, sentinel_workload(), 1, "sentinel"))
+    def _take_all(self, session: Session, tasks: Sequence[_Task], text: str = "") -> None:
+        """Build, measure and commit in order; the session decides how far building may go ahead of measuring."""
+        open_tasks: deque[tuple[_Task, Artifact | Run]] = deque()
 
-    def _invoke(self, session: Session, workload: Workload) -> None:
-        attempt = self._decided[workload.key].attempt
-        self._found.setdefault(workload.key, []).append(self._take(session, workload, attempt, "workload"))
+        def artifacts() -> Iterator[Artifact]:
+            for task in tasks:
+                built = self._build(task.workload)
+                open_tasks.append((task, built))
+                if isinstance(built, Artifact):
+                    yield built
 
-    def _take(self, session: Session, workload: Workload, attempt: int, role: str) -> Invocation:
-        """Build where needed, measure once, commit, and return what judging needs."""
-        artifact = self._build(workload)
-        run = session.measure(artifact, self._protocol) if isinstance(artifact, Artifact) else artifact
+        with contextlib.closing(session.measure_many(artifacts(), self._protocol)) as runs:
+            for run in runs:
+                self._commit_failed_builds(session, open_tasks)
+                task, built = open_tasks.popleft()
+                self._commit(session, task, built, run)
+                decided = sum(verdict.done for verdict in self._decided.values())
+                self._progress(decided, len(self._plan), text)
+        self._commit_failed_builds(session, open_tasks)
+
+    def _commit_failed_builds(self, session: Session, open_tasks: deque[tuple[_Task, Artifact | Run]]) -> None:
+        while open_tasks and isinstance(open_tasks[0][1], Run):
+            task, failed = open_tasks.popleft()
+            assert isinstance(failed, Run)
+            self._commit(session, task, failed, failed)
+
+    def _commit(self, session: Session, task: _Task, built: Artifact | Run, run: Run) -> None:
+        """Store a run and what happened to the device before it, and keep what judging needs."""
         if run.status != "ok":
             _LOG.info("%s: %s: %s", run.workload.name, run.status, run.cause)
+        self._commit_events(session)
         now = time.monotonic()
         self._store.add_run(
             self._run_id,
             run,
             sequence=self._sequence,
-            attempt=attempt,
-            role=role,
-            artifact=artifact.sha256 if isinstance(artifact, Artifact) else None,
+            attempt=task.attempt,
+            role=task.role,
+            artifact=built.sha256 if isinstance(built, Artifact) else None,
             environment=session.environment.key,
             elapsed_s=now - self._clock,
         )
         self._clock = now
         values = run.values()
         median_s = float(np.median(values)) if values else None
-        taken = Invocation(self._sequence, attempt, run.status, median_s, run.cause, run.transient)
+        taken = Invocation(self._sequence, task.attempt, run.status, median_s, run.cause, run.transient)
         self._sequence += 1
-        return taken
+        if task.role == "sentinel":
+            self._sentinels.append(taken)
+        else:
+            self._found.setdefault(task.workload.key, []).append(taken)
+
+    def _commit_events(self, session: Session) -> None:
+        for event in session.drain_events():
+            _LOG.info("%s: %s", event.kind, event.text)
+            self._store.add_event(self._run_id, self._sequence, event.kind, event.text)
 
     def _build(self, workload: Workload) -> Artifact | Run:
         """Return the artifact, built once; a workload that cannot be built is a failed run."""

@@ -110,6 +110,35 @@ class CampaignRecords:
                 connection.execute("INSERT INTO readings VALUES (?, ?, ?)", (cursor.lastrowid, reading.metric, samples))
             connection.execute("UPDATE campaigns SET wall_s = wall_s + ? WHERE run_id = ?", (elapsed_s, run_id))
 
+    def add_event(self, run_id: str, sequence: int, kind: str, text: str) -> None:
+        """Store what happened to the device before the invocation of that sequence number."""
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        with self.database.write() as connection:
+            connection.execute(
+                "INSERT INTO events (run_id, sequence, at, kind, text) VALUES (?, ?, ?, ?, ?)",
+                (run_id, sequence, at, kind, text),
+            )
+
+    def events(self, run_id: str) -> list[dict[str, Any]]:
+        """Return what happened to the device of a campaign, in order: sequence, at, kind, text."""
+        rows = self.database.read("SELECT sequence, at, kind, text FROM events WHERE run_id = ? ORDER BY id", (run_id,))
+        return [dict(row) for row in rows]
+
+    def timelines(self, run_id: str) -> dict[str, list[dict[str, float]]]:
+        """Return how latency went over a sustained load: workload's name -> slices with t_s and median_s."""
+        rows = self.database.read(
+            "SELECT w.subject, w.label, i.facts FROM invocations i JOIN workloads w ON w.key = i.workload"
+            " WHERE i.run_id = ? AND json_extract(i.facts, '$.timeline') IS NOT NULL ORDER BY i.sequence",
+            (run_id,),
+        )
+        found = {}
+        for row in rows:
+            slices = json.loads(row["facts"])["timeline"]
+            found[row["label"] or row["subject"]] = [
+                {"t_s": float(item["t_s"]), "median_s": float(item["median_ns"]) / 1e9} for item in slices
+            ]
+        return found
+
     def campaigns(self) -> list[CampaignRow]:
         """Return all campaigns, newest last."""
         return [_campaign(row) for row in self.database.read("SELECT * FROM campaigns ORDER BY number")]
@@ -182,7 +211,7 @@ class CampaignRecords:
         """Return one measurement per workload of a device, the latest usable one over all its campaigns.
 
         Only campaigns in the environment of the device's newest campaign count: runtimes, options and machines
-        are never mixed.
+        are never mixed. Campaigns under a paced or sustained load are for themselves.
         """
         latest: dict[str, Measurement] = {}
         for campaign in self._comparable(device):
@@ -209,6 +238,7 @@ class CampaignRecords:
 
     def _comparable(self, device: str) -> list[CampaignRow]:
         rows = [row for row in self.campaigns() if row.device == device and row.environment is not None]
+        rows = [row for row in rows if not (row.protocol.rate_hz or row.protocol.sustained_s)]
         return [row for row in rows if row.environment == rows[-1].environment]
 
     def _put_workload(self, workload: Workload) -> None:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--invocations", type=click.IntRange(1), help="Invocations a workload gets at least.")
+@click.option("--rate", metavar="RATE", help="Pace the calls as in use, e.g. 10/s: clocks fall between them.")
+@click.option("--sustained", metavar="TIME", help="Call for that long, e.g. 30min: throttling shows over time.")
+@click.option("--wait", metavar="TIME", default="0s", help="Wait so long for a device that somebody else uses.")
 @click.option("--gate", "gates", multiple=True, help='With several models: exit 3 when it fails, e.g. "ratio<=1.05".')
 @json_option
 @click.pass_obj
@@ -44,6 +47,9 @@ def profile(
     models: tuple[Path, ...],
     seed: int,
     invocations: int | None,
+    rate: str | None,
+    sustained: str | None,
+    wait: str,
     gates: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -56,24 +62,37 @@ def profile(
       hilnas profile local_cpu --space nasbench201 --samples 60 --seed 0
       hilnas profile local_cpu --space nasbench201 --blocks
       hilnas profile local_cpu --model a.onnx --model b.onnx --gate "ratio<=1.05"
+      hilnas profile local_cpu --model a.onnx --rate 10/s
     """
     from devices._config import find_device
     from hilnas.gates import parse_gate
+    from hilnas.units import parse_quantity
     from profiler._asked import asked_protocol, asked_workloads
-    from profiler._campaign import measure
+    from profiler._campaign import measure, open_device
     from profiler._comparison import enforce
     from profiler._progress import progress_bar
     from profiler._workspace import Workspace
 
     config = find_device(device, settings.configs)
     wanted = [parse_gate(text, ["ratio"]) for text in gates]
+    wait_s = parse_quantity(wait, "time")
     with Workspace.open(settings.workspace) as workspace:
         workloads = asked_workloads(
             space, space_options, samples, blocks, architectures, models, seed, workspace.artifacts
         )
-        protocol = asked_protocol(len(models), invocations)
+        usual = open_device(config, workspace).protocol
+        protocol = asked_protocol(usual, len(models), invocations, rate, sustained)
         with progress_bar(f"profile {device}") as progress:
-            done = measure(workspace, config, workloads, protocol=protocol, seed=seed, progress=progress, space=space)
+            done = measure(
+                workspace,
+                config,
+                workloads,
+                protocol=protocol,
+                seed=seed,
+                progress=progress,
+                space=space,
+                wait_s=wait_s,
+            )
         ratios = _ratios(workspace, done) if len(models) > 1 else []
         _show(done, seed, ratios, as_json)
     for gate in wanted:
@@ -133,36 +152,44 @@ def runs_show(settings: Settings, run_id: str, as_json: bool) -> None:
         row = workspace.store.campaign(run_id)
         done = result(workspace, row.run_id)
         facts = workspace.store.environment_facts(row.environment)
+        events = workspace.store.events(row.run_id)
+        timelines = workspace.store.timelines(row.run_id)
     rows = [measurement_row(item) for item in done.measurements]
     if as_json:
-        show_json(
-            answer({**asdict(done.summary), "space": row.space, "environment": facts, "measurements": rows}, row.seed)
-        )
+        found = {"space": row.space, "environment": facts, "measurements": rows, "events": events}
+        show_json(answer({**asdict(done.summary), **found, "timelines": timelines}, row.seed))
         return
     _show_summary(done)
     columns = ("architecture", "status", "latency_s", "relative_half_width", "invocations", "cause")
     show_table(columns, [[item[name] for name in columns] for item in rows])
+    if events:
+        show_table(("at", "event", "what"), [(item["at"], item["kind"], item["text"]) for item in events])
+    for name, timeline in timelines.items():
+        show_table((f"{name}: from", "median_s"), [(f"{item['t_s']:.0f} s", item["median_s"]) for item in timeline])
 
 
 @runs.command("resume")
 @click.argument("run_id")
+@click.option("--wait", metavar="TIME", default="0s", help="Wait so long for a device that somebody else uses.")
 @json_option
 @click.pass_obj
-def runs_resume(settings: Settings, run_id: str, as_json: bool) -> None:
+def runs_resume(settings: Settings, run_id: str, wait: str, as_json: bool) -> None:
     """Continue a run that was stopped (`last`: the newest); nothing is measured twice.
 
     \b
     Example:
       hilnas runs resume last --json
     """
+    from hilnas.units import parse_quantity
     from profiler._campaign import resume
     from profiler._progress import progress_bar
     from profiler._workspace import Workspace
 
+    wait_s = parse_quantity(wait, "time")
     with Workspace.open(settings.workspace) as workspace:
         row = workspace.store.campaign(run_id)
         with progress_bar(f"resume {row.run_id}") as progress:
-            done = resume(workspace, row.run_id, progress=progress)
+            done = resume(workspace, row.run_id, progress=progress, wait_s=wait_s)
         _show(done, row.seed, [], as_json)
 
 

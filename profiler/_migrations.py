@@ -115,4 +115,21 @@ def m002_reference_tables(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (m001_campaigns, m002_reference_tables)
+def m003_events(connection: sqlite3.Connection) -> None:
+    """What happened to a device during a campaign: lost connections, dead agents, restarts, who was waited for."""
+    connection.executescript(
+        """
+        CREATE TABLE events (
+            id INTEGER PRIMARY KEY,
+            run_id TEXT NOT NULL REFERENCES campaigns (run_id) ON DELETE CASCADE,
+            sequence INTEGER NOT NULL,       -- of the invocation that was next
+            at TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            text TEXT NOT NULL
+        ) STRICT;
+        CREATE INDEX events_by_run ON events (run_id);
+        """
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (m001_campaigns, m002_reference_tables, m003_events)

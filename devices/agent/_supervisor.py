@@ -8,6 +8,7 @@ started, so that `state` and `install` work where the runtime is missing.
 
 import json
 import os
+import shutil
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -107,11 +108,14 @@ class Supervisor:
         from . import _install
 
         self._drop_template()
-        paths = [os.path.join(self._blobs.folder, os.path.basename(str(name))) for name in request["wheels"]]
+        folder = os.path.join(self._blobs.folder, os.path.basename(str(request["folder"])))
+        paths = [os.path.join(folder, os.path.basename(str(name))) for name in request["wheels"]]
         try:
             return {"ok": True, "runtime": _install.install(paths, os.path.join(self.home, "runtime"))}
         except _install.InstallError as error:
             return {"ok": False, "stage": "install", "cause": str(error)}
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _stage(self, request: Dict[str, Any]) -> Dict[str, Any]:
         if self._stager is None or not self._stager.alive():

@@ -1,10 +1,12 @@
 """The contract of a device, over every kind that is found."""
 
+import hashlib
 import json
 
 import pytest
 
 from devices._base import Device
+from devices._board import Board
 from devices._config import DeviceConfig
 from devices.replay import Replay
 from hilnas import plugins
@@ -23,15 +25,20 @@ def device(request, tmp_path, monkeypatch):
     config = DeviceConfig(name="device", kind=request.param)
     if request.param == "replay":
         return Replay(config, {CELL: 0.002})
-    return plugins.load("devices", request.param, Device)(config)
+    kind = plugins.load("devices", request.param, Device)
+    if issubclass(kind, Board):
+        config = request.getfixturevalue("sshd").config("device", request.param)
+    return kind(config)
 
 
 @pytest.fixture
 def artifact(tmp_path):
     space = NasBench201(depth=1)
     path = tmp_path / "model.onnx"
-    path.write_bytes(to_onnx(space.graph(space.parse(CELL))))
-    return Artifact(Workload(CELL, "architecture", space.input_shape), "any", "0", 1, str(path))
+    data = to_onnx(space.graph(space.parse(CELL)))
+    path.write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    return Artifact(Workload(CELL, "architecture", space.input_shape), "any", digest, len(data), str(path))
 
 
 def test_probing_gives_a_stable_fingerprint_of_plain_json(device):
@@ -68,7 +75,16 @@ def test_a_candidate_that_cannot_be_measured_is_a_value(device, tmp_path):
     path = tmp_path / "bad.onnx"
     path.write_bytes(b"no model")
     workload = Workload("model:bad", "model", (1,))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     with device.session(Deadline.after(60)) as session:
-        run = session.measure(Artifact(workload, "any", "0", 1, str(path)), PROTOCOL)
+        run = session.measure(Artifact(workload, "any", digest, path.stat().st_size, str(path)), PROTOCOL)
     assert run.status in ("failed", "ok")  # a fake measures whatever has a name
     assert (run.cause is None) == (run.status == "ok")
+
+
+def test_many_artifacts_give_one_run_each_in_order(device, artifact):
+    wanted = [artifact] * 3
+    with device.session(Deadline.after(60)) as session:
+        runs = list(session.measure_many(iter(wanted), PROTOCOL))
+    assert [run.workload for run in runs] == [item.workload for item in wanted]
+    assert all(run.status != "failed" for run in runs)
