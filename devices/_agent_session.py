@@ -300,10 +300,18 @@ class AgentSession(Session):
         """Start an agent, be patient with a board that was there before, and make sure that it is still the same."""
         patience = Deadline.after(self._link.patience_s if self._known is not None else 0.0, self._clock)
         pause_s = _FIRST_PAUSE_S
+        died = False
         while True:
             try:
                 self._begin(deadline)
                 return
+            except AgentLost as error:
+                self._drop()
+                if died:
+                    raise
+                died = True  # it may have been damaged on the board: the link sends it anew
+                self._event("agent", error.what)
+                continue
             except Unreachable as error:
                 self._drop()
                 if patience.expired or deadline.expired:

@@ -262,7 +262,9 @@ class ChannelLines(Lines):
             raise self._gone() from None
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until the program has ended, and close."""
+        """End the program's input, wait until it has ended, and close."""
+        with contextlib.suppress(OSError, EOFError):
+            self._channel.shutdown_write()
         self._channel.status_event.wait(timeout_s)
         self._channel.close()
 

@@ -4,6 +4,7 @@ import time
 from typing import Any, Dict
 
 from . import _plugins
+from .sensors._base import SensorUnavailable
 
 
 def read_sensors(slow: bool, settings: Dict[str, Any]) -> Dict[str, Any]:
@@ -23,7 +24,7 @@ def read_sensors(slow: bool, settings: Dict[str, Any]) -> Dict[str, Any]:
 def _read(module: Any, settings: Any) -> Any:
     try:
         return module.read() if settings is None else module.read(settings)
-    except module.SensorUnavailable as error:
+    except SensorUnavailable as error:
         return {"unavailable": str(error)[:200]}
     except Exception as error:  # whatever a board's files and programs say must not end the campaign
         return {"error": ("%s: %s" % (type(error).__name__, error))[:200]}

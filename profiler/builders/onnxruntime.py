@@ -8,7 +8,7 @@ from profiler.builders._base import Builder
 
 
 class OnnxRuntime(Builder):
-    """Writes .onnx files."""
+    """Writes .onnx files, and beside them the recipes by which a board writes them itself."""
 
     def build(self, workload: Workload) -> Artifact:
         """Return the artifact of an architecture, a block or a model file."""
@@ -16,8 +16,9 @@ class OnnxRuntime(Builder):
             digest = workload.subject.removeprefix("model:")
             data = self.artifacts.read(digest, ".onnx")
             return Artifact(workload, "onnxruntime", digest, len(data), str(self.artifacts.path(digest, ".onnx")))
-        from search_spaces._onnx import to_onnx
+        from search_spaces._recipe import to_onnx_and_recipe
 
-        data = to_onnx(workload_graph(workload))
+        data, recipe = to_onnx_and_recipe(workload_graph(workload))
         digest, path = self.artifacts.put(data, ".onnx")
-        return Artifact(workload, "onnxruntime", digest, len(data), str(path))
+        _, recipe_path = self.artifacts.put(recipe, ".recipe")
+        return Artifact(workload, "onnxruntime", digest, len(data), str(path), str(recipe_path))
