@@ -3,12 +3,12 @@
 import os
 from typing import Any, Dict
 
-from ._base import SensorUnavailable, read_text
+from ._base import SensorUnavailable, finite, read_text, rooted
 
 
 def read() -> Dict[str, Any]:
     """Return busy and stolen CPU seconds summed over the cores, and the load average."""
-    text = read_text("/proc/stat")
+    text = read_text(rooted("/proc/stat"))
     if text is None:
         raise SensorUnavailable("/proc/stat cannot be read")
     return dict(parse(text, os.sysconf("SC_CLK_TCK")), load_1min=os.getloadavg()[0])
@@ -19,7 +19,7 @@ def parse(text: str, ticks_per_second: float) -> Dict[str, float]:
     fields = text.partition("\n")[0].split()
     if len(fields) < 9 or fields[0] != "cpu":
         raise ValueError("not the form of /proc/stat: %r" % text[:80])
-    user, nice, system, _idle, _iowait, irq, softirq, steal = (float(field) for field in fields[1:9])
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (finite(field) for field in fields[1:9])
     return {
         "busy_s": (user + nice + system + irq + softirq) / ticks_per_second,
         "stolen_s": steal / ticks_per_second,
