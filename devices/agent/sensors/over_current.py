@@ -24,10 +24,9 @@ def read() -> Dict[str, Any]:
 def doubt(before: Any, after: Any) -> Optional[str]:
     """Return which alarms slowed the board down between two readings."""
     old, new = numbers_in(before, "events"), numbers_in(after, "events")
-    grown = [
-        "%s %.6g times" % (name, count - old.get(name, 0)) for name, count in new.items() if count > old.get(name, 0)
-    ]
-    return "throttled: %s while it was timed" % ", ".join(sorted(grown)[:8]) if grown else None
+    grown = [(name, count - old.get(name, 0.0)) for name, count in sorted(new.items())]
+    said = ["%s %.6g times" % (name, more) for name, more in grown if more > 0]
+    return "throttled: %s while it was timed" % ", ".join(said[:8]) if said else None
 
 
 def advice(values: Any) -> Optional[Tuple[bool, str, str]]:

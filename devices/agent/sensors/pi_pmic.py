@@ -6,6 +6,7 @@ The sum over the rails is not what the board takes: peripherals and the losses o
 import re
 from typing import Any, Dict
 
+from ._base import SensorUnavailable as SensorUnavailable
 from ._vcgencmd import ask
 
 SLOW = True

@@ -7,13 +7,13 @@ starting `vcgencmd`, which takes some milliseconds, before and after but never w
 import re
 from typing import Any, Dict, List, Optional, Tuple
 
+from ._base import SensorUnavailable as SensorUnavailable
 from ._base import matching, read_text, texts_in
 from ._vcgencmd import ask
 
-#: The Pi 5's kernel names the folder by its address.
 _FILES = (
     "/sys/devices/platform/soc/soc:firmware/get_throttled",
-    "/sys/devices/platform/soc@*/*firmware*/get_throttled",
+    "/sys/devices/platform/soc@*/*firmware*/get_throttled",  # some kernels name the folder by its address
 )
 _NAMES = {0: "under_voltage", 1: "frequency_capped", 2: "throttled", 3: "soft_temperature_limit"}
 

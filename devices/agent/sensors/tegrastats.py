@@ -7,6 +7,7 @@ The line has grown from release to release, so it is taken apart token by token;
 import re
 from typing import Any, Dict, List
 
+from ._base import SensorUnavailable as SensorUnavailable
 from ._command import run
 from ._rails import total
 from .temperature import is_measured
@@ -105,7 +106,6 @@ def _engine(value: str) -> Dict[str, Any]:
     if _CLOCK.match(value):
         return {"load": None, "clocks_hz": [int(value) * 1e6]}
     found = _ENGINE.match(value)
-    assert found is not None
-    clocks = [clock for clock in (found.group(2) or found.group(3) or "").split(",") if clock]
-    load = found.group(1)
-    return {"load": None if load is None else int(load) / 100, "clocks_hz": [int(clock) * 1e6 for clock in clocks]}
+    load, clock, several = found.groups() if found else (None, None, None)
+    clocks = [item for item in (clock or several or "").split(",") if item]
+    return {"load": None if load is None else int(load) / 100, "clocks_hz": [int(item) * 1e6 for item in clocks]}
