@@ -94,5 +94,8 @@ def _judged(kind: str, workspace: Workspace, run_id: str, board: SimulatedBoard,
 
 def campaign(per_kind: int, seed: int = 0) -> list[Outcome]:
     """Return the outcome of `per_kind` campaigns of every kind of fault."""
-    with tempfile.TemporaryDirectory() as folder, Workspace.open(Path(folder)) as workspace:
-        return [one(kind, seed + i, workspace) for kind in KINDS for i in range(per_kind)]
+    outcomes = []
+    for kind in KINDS:
+        with tempfile.TemporaryDirectory() as folder, Workspace.open(Path(folder)) as workspace:
+            outcomes += [one(kind, seed + i, workspace) for i in range(per_kind)]
+    return outcomes
