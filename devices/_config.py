@@ -50,6 +50,7 @@ class SshOptions(_Strict):
     container: Annotated[str | None, Field(max_length=128)] = None
     python: Annotated[str, Field(max_length=255)] = "python3"
     connect_timeout_s: Annotated[float, Field(gt=0, le=300)] = 15.0
+    peer_timeout_s: Annotated[float, Field(ge=1, le=300)] = 15.0
     patience_s: Annotated[float, Field(ge=0, le=86400)] = 300.0
     lease_s: Annotated[float, Field(ge=10, le=86400)] = 300.0
     ahead: Annotated[int, Field(ge=0, le=8)] = 1

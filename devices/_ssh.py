@@ -31,9 +31,6 @@ from devices.agent._wire import Closed, Lines
 from hilnas.deadline import Deadline
 from hilnas.errors import BadFile, DeviceError, UsageError
 
-#: A peer that acknowledges nothing for this long has gone; without it a cut cable is never noticed.
-_PEER_TIMEOUT_MS = 15_000
-_KEEPALIVE_S = 5
 _MAX_OUTPUT = 4 * 2**20
 _MAX_JUMPS = 4
 
@@ -50,6 +47,8 @@ class Address:
     known_hosts: tuple[Path, ...]
     proxy_command: str | None
     jump: Address | None
+    #: A peer that acknowledges nothing for this long has gone; without it a cut cable is never noticed.
+    peer_timeout_s: float = 15.0
 
 
 def resolve(options: SshOptions, jumps: int = 0) -> Address:
@@ -68,6 +67,7 @@ def resolve(options: SshOptions, jumps: int = 0) -> Address:
         known_hosts=tuple(files),
         proxy_command=found.get("proxycommand") if found.get("proxycommand") != "none" else None,
         jump=_jump(str(found.get("proxyjump", "none")), options, jumps),
+        peer_timeout_s=options.peer_timeout_s,
     )
 
 
@@ -123,14 +123,14 @@ class Connection:
     def start(self, argv: Sequence[str]) -> ChannelLines:
         """Start a command that speaks JSON lines."""
         with translated_ssh(self._device, self._address):
-            channel = self._channel(_PEER_TIMEOUT_MS / 1e3)
+            channel = self._channel(self._address.peer_timeout_s)
             channel.exec_command(shell_words(argv))
-            return ChannelLines(channel)
+            return ChannelLines(channel, 2 * self._address.peer_timeout_s)
 
     def run(self, argv: Sequence[str], deadline: Deadline, data: bytes = b"") -> Completed:
         """Run a command to its end; raise Unreachable or AgentLost when it does not end in time."""
         with translated_ssh(self._device, self._address):
-            channel = self._channel(min(deadline.remaining(), _PEER_TIMEOUT_MS / 1e3))
+            channel = self._channel(min(deadline.remaining(), self._address.peer_timeout_s))
             with contextlib.closing(channel):
                 channel.settimeout(max(0.1, deadline.remaining()))
                 channel.exec_command(shell_words(argv))
@@ -152,7 +152,7 @@ class Connection:
                 self._sftp = self._client.open_sftp()
                 channel = self._sftp.get_channel()
                 if channel is not None:
-                    channel.settimeout(2 * _PEER_TIMEOUT_MS / 1e3)
+                    channel.settimeout(2 * self._address.peer_timeout_s)
             yield self._sftp
 
     def close(self) -> None:
@@ -205,7 +205,7 @@ def connect(
         raise
     transport = client.get_transport()
     if transport is not None:
-        transport.set_keepalive(_KEEPALIVE_S)
+        transport.set_keepalive(max(1, int(address.peer_timeout_s / 3)))
     return Connection(device, address, client, through)
 
 
@@ -218,7 +218,7 @@ def _socket(address: Address, through: Connection | None, timeout_s: float) -> A
     # Without it every small message waits 40 ms for its acknowledgement.
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _PEER_TIMEOUT_MS)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * address.peer_timeout_s))
     return found
 
 
@@ -236,9 +236,10 @@ def shell_words(argv: Sequence[str]) -> str:
 class ChannelLines(Lines):
     """JSON lines over a channel; tells a lost connection from a program that has ended."""
 
-    def __init__(self, channel: paramiko.Channel) -> None:
+    def __init__(self, channel: paramiko.Channel, write_timeout_s: float) -> None:
         super().__init__()
         self._channel = channel
+        self._write_timeout_s = write_timeout_s
         self._errors = b""
 
     def read(self, timeout_s: float | None) -> bytes | None:
@@ -255,7 +256,7 @@ class ChannelLines(Lines):
 
     def write(self, data: bytes) -> None:
         """Send; raise Closed or ConnectionLost."""
-        self._channel.settimeout(2 * _PEER_TIMEOUT_MS / 1e3)
+        self._channel.settimeout(self._write_timeout_s)
         try:
             self._channel.sendall(data)
         except OSError:  # closed, or a window that stays full
