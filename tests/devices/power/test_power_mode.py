@@ -60,7 +60,9 @@ def test_a_reboot_that_is_allowed_is_done(jetson, tmp_path):
     record = power_mode.apply({"mode": 2, "allow_reboot": True})
     assert record == {"mode": 0, "rebooting": True, "clocks": {}}
     assert (tmp_path / "rebooted").exists()
+    (tmp_path / "state").write_text("5\n")
     power_mode.undo(record)
+    assert jetson() == 5, "a board that goes down is left alone"
 
 
 def test_errors_count_whatever_the_exit_code(jetson):

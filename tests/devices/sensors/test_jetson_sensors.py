@@ -89,6 +89,14 @@ def test_a_mode_that_leaves_the_cores_one_clock_is_not_yet_locked(output):
     assert jetson_clocks.advice(after) == (True, "clocks are locked", "")
 
 
+def test_a_core_that_is_off_does_not_count(output):
+    """What limits it has is from before it was switched off."""
+    line = "cpu3: Online=0 Governor=schedutil MinFreq="
+    text = output("nano_5w_jetson_clocks_locked")
+    assert jetson_clocks.parse(text.replace(line + "921600", line + "102000"))["locked"] is True
+    assert jetson_clocks.parse(text.replace("MinFreq=614400000", "MinFreq=76800000"))["locked"] is False
+
+
 def test_the_oldest_form_with_its_misspelling(output):
     found = jetson_clocks.parse(output("tx1_r28_jetson_clocks_locked"))
     assert (found["locked"], found["cpus"]["cpu0"]["governor"]) == (True, "interactive")

@@ -4,8 +4,28 @@ import json
 
 import pytest
 
+from devices.agent._sensing import read_sensors
 from devices.agent.sensors import _base, _command, board, command, cpu_clock, cpu_load, rapl, temperature, throttle
 from devices.agent.sensors._base import SensorUnavailable
+
+
+@pytest.mark.parametrize(
+    ("tree", "there"),
+    [
+        ("pi5", {"board", "cpu_clock", "cpu_load", "pi_throttle", "temperature"}),
+        ("orin_nano", {"board", "gpu_clock", "ina3221", "l4t_release", "over_current", "temperature"}),
+        ("agx_orin", {"ina3221"}),
+        ("nano_r32", {"gpu_clock", "ina3221", "l4t_release", "temperature"}),
+        ("x86", {"cpu_clock", "rapl", "throttle"}),
+    ],
+)
+def test_a_board_shows_what_it_has_and_nothing_of_this_machine(plant, program, tree, there):
+    plant(tree)
+    state = read_sensors(True, {})
+    json.dumps(state, allow_nan=False)
+    assert [name for name, values in state.items() if isinstance(values, dict) and "error" in values] == []
+    found = {name for name, values in state.items() if isinstance(values, dict) and "unavailable" not in values}
+    assert found - {"board"} == there - {"board"}
 
 
 def test_the_root_is_looked_up_at_every_call(plant, monkeypatch):
