@@ -84,7 +84,7 @@ def devices_show(settings: Settings, name: str, as_json: bool) -> None:
 @click.option(
     "--install-runtime",
     "wheels",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=click.Path(path_type=Path),
     help="Folder of wheels: those that fit are installed on the board, offline, into the agent's own folder.",
 )
 @json_option

@@ -67,6 +67,8 @@ def install_runtime(config: DeviceConfig, wheels: Path) -> dict[str, Any]:
     """Unpack the wheels of a folder that fit the board into the agent's own folder there; return what was installed."""
     from devices._wheels import fitting_wheels
 
+    if not wheels.is_dir():
+        raise UsageError(f"{wheels} is no folder of wheels", "", f"What fits: hilnas devices doctor {config.name}")
     link = BoardLink(config)
     try:
         deadline = Deadline.after(_INSTALL_S)
