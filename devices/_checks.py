@@ -10,12 +10,12 @@ from devices._doubt import advice, identity
 from devices._untrusted import Answer
 from hilnas.records import Environment
 
-#: What cannot be judged where a sensor is missing.
+#: What cannot be judged where none of these sensors can be read.
 _WANTED = {
-    "cpu_clock": "clock changes cannot be seen",
-    "temperature": "heat cannot be seen",
-    "throttle": "throttling cannot be seen",
-    "cpu_load": "foreign load cannot be seen",
+    "clock changes cannot be seen": ("cpu_clock",),
+    "heat cannot be seen": ("temperature",),
+    "throttling cannot be seen": ("throttle", "pi_throttle", "over_current"),
+    "foreign load cannot be seen": ("cpu_load",),
 }
 
 
@@ -37,6 +37,16 @@ def agent_checks(environment: Environment, state: Mapping[str, Any]) -> list[Che
         check = said.get(name) or _sensor_check(name, values, host.get("cpus"))
         if check is not None:
             found.append(check)
+    return [*found, *_missing(state)]
+
+
+def _missing(state: Mapping[str, Any]) -> list[Check]:
+    found = []
+    for what, names in _WANTED.items():
+        readings = [state.get(name, {}) for name in names]
+        reasons = [str(item.get("unavailable", "not read")) for item in readings if isinstance(item, dict)]
+        if all("unavailable" in item or not item for item in readings):
+            found.append(Check(names[0], True, f"n/a: {reasons[0]}", f"nothing to do; {what}"))
     return found
 
 
@@ -46,14 +56,15 @@ def _sensor_check(name: str, values: object, cpus: object) -> Check | None:
     if "error" in values:
         return Check(name, False, str(values["error"]), "its output has an unknown form: what is measured is doubted")
     if "unavailable" in values:
-        missing = _WANTED.get(name)
-        return Check(name, True, f"n/a: {values['unavailable']}", f"nothing to do; {missing}") if missing else None
+        return None
     load = values.get("load_1min")
     if isinstance(load, float) and isinstance(cpus, int) and load > 0.5 * max(1, cpus):
         return Check(name, False, f"load {load:.2f}", "stop other programs before you measure")
     governors = values.get("governors")
     if isinstance(governors, list) and governors and governors != ["performance"]:
-        return Check(name, True, f"governor {governors}", "for steadier clocks: doctor --fix governor")
+        return Check(
+            name, True, f"governor {', '.join(map(str, governors))}", "for steadier clocks: doctor --fix governor"
+        )
     return Check(name, True, ", ".join(f"{key}={_short(item)}" for key, item in values.items())[:200])
 
 

@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Optional
 from . import _host, _lease, _plugins, _process
 
 _TAKE_OVER_S = 5.0
+_ORDER = ("power_mode", "governor", "clocks")
 
 
 class ClaimError(Exception):
@@ -46,7 +47,7 @@ class Claim:
         self._note = {"pid": pid, "started": _host.started_at(pid), "boot_id": _host.boot_id(), "undo": []}
         self._note.update(groups=[], token=self._owner["token"])
         self._write()
-        for name, options in sorted(dict(request.get("power") or {}).items()):
+        for name, options in sorted(dict(request.get("power") or {}).items(), key=_rank):
             self._change(str(name), dict(options))
 
     def extend(self, seconds: float) -> None:
@@ -131,6 +132,11 @@ class Claim:
             os.replace(part, self._path(os.getpid()))
         except OSError:
             _remove(part)  # a full disk: what runs is still ended by its parent's death
+
+
+def _rank(item: Any) -> int:
+    """Return when a change is to be made: a power mode resets clocks, and locking them comes last."""
+    return _ORDER.index(item[0]) if item[0] in _ORDER else 0
 
 
 def _undo(records: Any) -> None:
