@@ -197,11 +197,10 @@ def _objection(wheel: _Wheel, versions: SpecifierSet, board: Board) -> str:
 def _misfit(folder: Path, wheels: Sequence[_Wheel], name: str, versions: SpecifierSet, board: Board) -> UsageError:
     """Return the error that says what is there instead and what would fit."""
     there = [f"{wheel.path.name} {_objection(wheel, versions, board)}" for wheel in wheels[:5]]
-    tags = [str(tag) for tag in board.tags]
-    exact = [tag for tag in tags if "linux" in tag.split("-")[2]]
+    best = next(iter(board.tags))
     return UsageError(
         f"no wheel of {name} in {folder} fits {board}",
-        "; ".join([*there, f"{exact[0]} would fit, and so would others down to {tags[-1]}"]) + ".",
+        "; ".join([*there, f"{best} would fit, and so would its older platforms and py3-none-any"]) + ".",
         f"Where there is a network: {_download(board, name, _NEWEST.get(name, {}).get(board.python))}",
     )
 
