@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from farm import _image, _power, faces
+from farm import _power, faces
 from farm._errors import FarmFailure, FarmUnavailable
 from farm._host import Running, call, plain_environment, spawn, wait_until, write
 from farm._image import OTHER_ID, USER
@@ -144,7 +144,7 @@ class Board:
         return list(processes_of(state.init.pid).values()) if state.init is not None and state.is_on else []
 
     def kill(self, pattern: str, signal: int = signal.SIGKILL) -> int:
-        """Send a signal to the processes whose command line matches a regular expression; return how many there were."""
+        """Send a signal to the processes whose command line matches a regular expression; return their count."""
         count = 0
         for pid, process in processes_of(self._init().pid).items():
             if re.search(pattern, process.command):
@@ -252,7 +252,7 @@ class Board:
         write(self.state.control / "runtime", "" if on or not self.state.runtime else f"{_power.RUNTIME}\n")
 
     def break_runtime(self) -> None:
-        """Put a runtime of another architecture there, whose library cannot be loaded; undo with `hide_runtime(False)`."""
+        """Put a runtime of another architecture there, whose library cannot load; undo: `hide_runtime(False)`."""
         broken_runtime(self.state.control / "broken-runtime")
         write(self.state.control / "runtime", f"{_BROKEN_RUNTIME}\n")
 
@@ -305,32 +305,3 @@ class Board:
             return
         exports = "".join(f"export {setting}\n" for setting in settings)
         write(wrapper, f'#!/bin/sh\n{exports}exec {garbler}/usr/bin/python3 "$@"\n', 0o755)
-
-
-def make_board(state: BoardState) -> Board:
-    """Make a board's disk, files, link and control groups; it is off."""
-    face = faces.load(state.face)
-    state.save()
-    for folder in (state.control / "bin", state.disk_folder, state.folder / "root"):
-        folder.mkdir(parents=True, exist_ok=True)
-    call("mount", "-t", "tmpfs", "-o", f"size={state.disk},mode=755", "hilnas-farm", str(state.disk_folder))
-    for name in ("upper", "work"):
-        (state.disk_folder / name).mkdir()
-    _image.make_image(state.disk_folder / "upper", state.name, face, state.sudo, state.container)
-    state.group.create(state.limits)
-    state.link.create()
-    board = Board(state.folder)
-    write(state.control / "environment", "")
-    board.change_host_key(known=True)
-    board.refuse_login(False)
-    board.hide_runtime(False)
-    write(board.ssh_config, _ssh_config(board))
-    return board
-
-
-def _ssh_config(board: Board) -> str:
-    return (
-        f"Host {board.name}\n  HostName {board.address}\n  Port {board.port}\n  User {board.user}\n"
-        f"  IdentityFile {board.identity}\n  IdentitiesOnly yes\n  UserKnownHostsFile {board.known_hosts}\n"
-        "  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n"
-    )

@@ -12,10 +12,11 @@ from pathlib import Path
 from types import TracebackType
 
 from farm import faces
-from farm._board import Board, make_board
+from farm._board import Board
 from farm._cgroups import Limits
 from farm._errors import FarmUnavailable
-from farm._host import STATE, call
+from farm._host import STATE, Running, call, running, write
+from farm._making import make_board
 from farm._needs import why_unavailable
 from farm._network import Link, give_back, links_of, take_link
 from farm._power import start
@@ -34,9 +35,11 @@ class Farm:
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name or f"f{secrets.token_hex(4)}"
+        self._owner: Running | None = None
         _checked(self.name)
 
     def __enter__(self) -> Farm:
+        self._owner = running(os.getpid())
         return self
 
     def __exit__(
@@ -48,6 +51,15 @@ class Farm:
     def folder(self) -> Path:
         """Return the folder of everything that belongs to the farm."""
         return FARMS / self.name
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Say whether it belonged to a `with` statement of a process that has gone."""
+        owner = self.folder / "owner"
+        if not owner.exists():
+            return False
+        pid, start = owner.read_text().split()
+        return not Running(int(pid), start).alive
 
     def add(
         self,
@@ -111,6 +123,8 @@ class Farm:
 
     def _make_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self._owner is not None:
+            write(self.folder / "owner", f"{self._owner.pid} {self._owner.start_time}\n")
         key = self.folder / "identity"
         if not key.exists():
             call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"hilnas-farm {self.name}", "-f", str(key))
