@@ -29,6 +29,11 @@ docs: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.onnx_build
 	$(BIN)/python -m benchmarks.static_costs
+	$(BIN)/python -m benchmarks.recipe
+	$(BIN)/python -m benchmarks.parity
+	$(BIN)/python -m benchmarks.duty_cycle
+	$(BIN)/python -m benchmarks.four_boards
+	$(BIN)/python -m benchmarks.faults
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -14,7 +14,8 @@ from onnx import AttributeProto, TensorProto, helper
 from search_spaces._graph import Block, Call, Graph, Operator, OperatorKind
 from search_spaces._weights import Weights, make_weights
 
-OPSET = 17
+#: The newest that ONNX Runtime 1.10 reads, the last one for the Python 3.6 of older Jetsons.
+OPSET = 15
 IR_VERSION = 8
 #: torch's default for batch normalisation, which every space uses.
 EPSILON = np.float32(1e-5)

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import struct
 from typing import Any, Dict, List
 
 
@@ -9,6 +10,7 @@ def host_facts() -> Dict[str, Any]:
     """Return processor, cores, Python and C library."""
     return {
         "machine": platform.machine(),
+        "bits": struct.calcsize("P") * 8,
         "system": platform.system(),
         "python": platform.python_version(),
         "implementation": platform.python_implementation().lower(),
