@@ -15,7 +15,7 @@ from farm import faces
 from farm._board import Board
 from farm._cgroups import Limits
 from farm._errors import FarmUnavailable
-from farm._host import STATE, Running, call, running, write
+from farm._host import Running, call, running, write
 from farm._making import make_board
 from farm._needs import why_unavailable
 from farm._network import Link, give_back, links_of, take_link
@@ -117,9 +117,6 @@ class Farm:
             link.remove()
             give_back(link)
         shutil.rmtree(self.folder, ignore_errors=True)
-        for folder in (FARMS, STATE / "links"):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
 
     def _make_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

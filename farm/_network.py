@@ -144,7 +144,7 @@ def links_of(owner: str) -> list[int]:
 
 def guarded() -> bool:
     """Say whether the guard route is laid."""
-    return bool(call("ip", "route", "show", *_GUARD).strip())
+    return call("ip", "route", "show", "exact", str(PREFIX), "metric", _METRIC).startswith("unreachable")
 
 
 @contextmanager

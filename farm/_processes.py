@@ -43,13 +43,19 @@ def _space(entry: Path) -> str | None:
 
 def _read(entry: Path) -> Process | None:
     values = dict(line.partition(":")[::2] for line in (entry / "status").read_text().splitlines())
-    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-    words = [word for word in command.split(" ") if not word.endswith(("qemu-aarch64-static", "qemu-aarch64"))]
-    if values["State"].split()[0] in "ZX" or not words or _is_sshd(words):
+    words = emulated((entry / "cmdline").read_bytes().decode("utf-8", "replace").rstrip("\0").split("\0"))
+    if values["State"].split()[0] in "ZX" or not words[0] or _is_sshd(words[0]):
         return None
     user_id = int(values["Uid"].split()[0])
-    return Process(int(values["NSpid"].split()[-1]), _NAMES.get(user_id, str(user_id)), command)
+    return Process(int(values["NSpid"].split()[-1]), _NAMES.get(user_id, str(user_id)), " ".join(words))
 
 
-def _is_sshd(words: list[str]) -> bool:
-    return words[0] == "sshd:" or words[0].rpartition("/")[2] == "sshd"
+def emulated(words: list[str]) -> list[str]:
+    """Return a command line without the emulator that runs it, as the program itself sees it."""
+    if words[0].endswith("aarch64-binfmt-P") and len(words) > 2:  # emulator, path, then the program's own words
+        return words[2:]
+    return words
+
+
+def _is_sshd(word: str) -> bool:
+    return word.startswith("sshd:") or word.rpartition("/")[2] == "sshd"
