@@ -40,7 +40,7 @@ def start(state: BoardState) -> BoardState:
     if child is None:
         raise _dead(state)
     state = state.changed(init=running(child))
-    wait_until(lambda: listens(child) or not outer.alive, _BOOT_S, f"the sshd of {state.name}")
+    wait_until(lambda: listener(child) or not outer.alive, _BOOT_S, f"the sshd of {state.name}")
     if not outer.alive:
         raise _dead(state)
     return state
@@ -57,13 +57,14 @@ def stop(state: BoardState) -> BoardState:
     return state.changed(outer=None, init=None)
 
 
-def listens(init_pid: int) -> bool:
-    """Say whether something listens on port 22 of a board."""
+def listener(init_pid: int) -> str | None:
+    """Return what identifies the socket that listens on port 22 of a board; None while there is none."""
     try:
         rows = Path(f"/proc/{init_pid}/net/tcp").read_text().splitlines()[1:]
     except OSError:
-        return False
-    return any(row.split()[1].endswith(":0016") and row.split()[3] == "0A" for row in rows)
+        return None
+    found = [row.split() for row in rows]
+    return next((words[9] for words in found if words[1].endswith(":0016") and words[3] == "0A"), None)
 
 
 def enter(init: Running) -> list[str]:
