@@ -6,6 +6,7 @@ the campaign when it has stopped, and compares what was recorded with what was m
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import multiprocessing
 import random
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import paramiko
 
 from benchmarks._boards import config_of, networks
 from benchmarks._fault_tally import Outcome
@@ -41,7 +43,7 @@ PROTOCOL = replace(
 _WORKLOADS = 4
 _LIMIT_S = 180.0
 _MAX_WRONG = 0.25
-_SUPERVISOR, _TEMPLATE, _LOGIN = "runpy", "--template", "sshd: board"
+_SUPERVISOR, _TEMPLATE = "runpy", "--template"
 
 
 @dataclass
@@ -55,119 +57,141 @@ class Trial:
     throttled: tuple[float, float] = (0.0, 0.0)
 
 
-Injector = Callable[[Trial], None]
+#: Returns False when there was nothing that the fault could hit.
+Injector = Callable[[Trial], bool]
 
 
-def cut(trial: Trial) -> None:
+def _kill(trial: Trial, pattern: str, signal: int = 9) -> bool:
+    return trial.board.kill(pattern, signal) > 0
+
+
+def _log_out(trial: Trial) -> bool:
+    """Kill the server's end of the connection."""
+    return trial.board.run(["pkill", "-KILL", "-u", trial.board.user, "sshd"]).returncode == 0
+
+
+def cut(trial: Trial) -> bool:
     """Cut the link for some seconds."""
     trial.board.cut()
     time.sleep(trial.rng.uniform(1.0, 6.0))
     trial.board.mend()
+    return True
 
 
-def login_killed(trial: Trial) -> None:
+def login_killed(trial: Trial) -> bool:
     """Kill the server's end of the connection."""
-    trial.board.kill(_LOGIN)
+    return _log_out(trial)
 
 
-def agent_killed(trial: Trial) -> None:
+def agent_killed(trial: Trial) -> bool:
     """Kill the supervisor."""
-    trial.board.kill(_SUPERVISOR)
+    return _kill(trial, _SUPERVISOR)
 
 
-def worker_killed(trial: Trial) -> None:
+def worker_killed(trial: Trial) -> bool:
     """Kill template and worker."""
-    trial.board.kill(_TEMPLATE)
+    return _kill(trial, _TEMPLATE)
 
 
-def worker_hangs(trial: Trial) -> None:
+def worker_hangs(trial: Trial) -> bool:
     """Stop template and worker without ending them."""
-    trial.board.kill(_TEMPLATE, signal=19)
+    return _kill(trial, _TEMPLATE, 19)
 
 
-def board_hangs(trial: Trial) -> None:
+def board_hangs(trial: Trial) -> bool:
     """Freeze the whole board for some seconds."""
     trial.board.freeze()
     time.sleep(trial.rng.uniform(1.0, 5.0))
     trial.board.thaw()
+    return True
 
 
-def reboot(trial: Trial) -> None:
+def reboot(trial: Trial) -> bool:
     """Cut the power and switch it on again."""
     trial.board.reboot()
+    return True
 
 
-def reboot_twice(trial: Trial) -> None:
+def reboot_twice(trial: Trial) -> bool:
     """Cut the power again soon after."""
     trial.board.reboot()
     time.sleep(trial.rng.uniform(0.5, 3.0))
     trial.board.reboot()
+    return True
 
 
-def disk_full(trial: Trial) -> None:
+def disk_full(trial: Trial) -> bool:
     """Fill the disk for some seconds; the agent is killed, so that it must be written to again."""
     trial.board.fill_disk()
     trial.board.kill(_SUPERVISOR)
     time.sleep(trial.rng.uniform(1.0, 3.0))
     trial.board.free_disk()
+    return True
 
 
-def host_key_changed(trial: Trial) -> None:
+def host_key_changed(trial: Trial) -> bool:
     """Give the board another host key, as after an installation; a person accepts it a little later."""
     trial.board.change_host_key()
-    trial.board.kill(_LOGIN)
+    _log_out(trial)
     time.sleep(trial.rng.uniform(2.0, 4.0))
     _accept_new_key(trial)
+    return True
 
 
-def login_refused(trial: Trial) -> None:
+def login_refused(trial: Trial) -> bool:
     """Let nobody in for some seconds."""
     trial.board.refuse_login(True)
-    trial.board.kill(_LOGIN)
+    _log_out(trial)
     time.sleep(trial.rng.uniform(2.0, 4.0))
     trial.board.refuse_login(False)
+    return True
 
 
-def runtime_of_another_architecture(trial: Trial) -> None:
+def runtime_of_another_architecture(trial: Trial) -> bool:
     """Replace the runtime by one that cannot be loaded, for some seconds."""
     trial.board.break_runtime()
     trial.board.kill(_TEMPLATE)
     time.sleep(trial.rng.uniform(1.0, 3.0))
     trial.board.hide_runtime(False)
+    return True
 
 
-def throttled(trial: Trial) -> None:
+def throttled(trial: Trial) -> bool:
     """Report throttling for a second or two."""
     trial.board.throttle(True)
     began = time.time()
     time.sleep(trial.rng.uniform(0.8, 2.0))
     trial.throttled = (began, time.time())
     trial.board.throttle(False)
+    return True
 
 
-def clock_jumps(trial: Trial) -> None:
+def clock_jumps(trial: Trial) -> bool:
     """Let the board's clock be wrong by days; a fresh agent sees it."""
     trial.board.skew_clock(trial.rng.choice((-3, 3)) * 86400.0)
-    trial.board.kill(_SUPERVISOR)
+    return _kill(trial, _SUPERVISOR)
 
 
-def second_user(trial: Trial) -> None:
+def second_user(trial: Trial) -> bool:
     """Let somebody else ask for the board; they must be told, and not disturb."""
     other = SshLinux(trial.config.model_copy(update={"name": "other"}))
     with contextlib.suppress(DeviceBusy), other.session(Deadline.after(20.0)):
         raise RuntimeError("two users on one board")
+    return True
 
 
-def torn_output(trial: Trial) -> None:
+def torn_output(trial: Trial) -> bool:
     """Let the board print rubbish between and instead of answers for some seconds."""
     trial.board.corrupt(True)
     trial.board.kill(_SUPERVISOR)
     time.sleep(trial.rng.uniform(1.0, 3.0))
     trial.board.corrupt(False)
+    return True
 
 
-def nothing(trial: Trial) -> None:
+def nothing(trial: Trial) -> bool:
     """Do nothing: the fault is the controller's, or lies in a model."""
+    return True
 
 
 INJECTORS: dict[str, Injector] = {
@@ -281,14 +305,15 @@ def _one(kind: str, seed: int, board: Board, config: DeviceConfig, folder: Path,
     struck = process.is_alive()
     if kind == "controller_killed":
         process.kill()
-    INJECTORS[kind](trial)
-    while time.monotonic() - began < _LIMIT_S:
-        process.join(_LIMIT_S - (time.monotonic() - began))
-        if process.exitcode == 0:
-            break
-        process = _start(place, run_id)
-    endless = process.exitcode != 0
-    if endless:
+    try:
+        struck = INJECTORS[kind](trial) and struck
+        while time.monotonic() - began < _LIMIT_S:
+            process.join(_LIMIT_S - (time.monotonic() - began))
+            if process.exitcode == 0:
+                break
+            process = _start(place, run_id)
+    finally:
+        endless = process.exitcode != 0
         process.kill()
         process.join()
     _mend(kind, trial)
@@ -332,10 +357,8 @@ def _orphans(board: Board) -> int:
 def _accept_new_key(trial: Trial) -> None:
     """Do what the refusal says: look at the board's own key and accept its fingerprint."""
     address = resolve(trial.config.ssh)
-    key = trial.board.run(["cat", *trial.board.host_key_files]).stdout.split()
-    import paramiko
-
-    wanted = fingerprint(paramiko.PKey.from_type_string(key[0], __import__("base64").b64decode(key[1])))
+    kind, text = (trial.board.state.control / "host_key.pub").read_text().split()[:2]
+    wanted = fingerprint(paramiko.PKey.from_type_string(kind, base64.b64decode(text)))
     policy = AcceptFingerprint(trial.config.name, wanted)
     connect(trial.config.name, replace(address, known_hosts=()), 5.0, policy).close()
     assert policy.accepted is not None

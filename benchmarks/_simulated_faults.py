@@ -31,6 +31,7 @@ KINDS = {
     "host_key": 60.0,
     "login": 60.0,
     "runtime": 60.0,
+    "runtime_gone": 60.0,
     "throttled": 3.0,
     "second_user": 60.0,
     "blobs_lost": 0.0,

@@ -241,6 +241,8 @@ class AgentSession(Session):
             return self._not_staged(asked)
         if answer.stage == "disk":
             self._need_room(answer)
+        if answer.stage == "runtime":
+            raise self._refused(answer)  # the device's fault, not the model's
         transient = answer.stage in ("killed", "timeout", "agent", "stage")
         return Run(workload, "failed", cause=f"{answer.stage}: {answer.cause}"[:1000], transient=transient)
 

@@ -180,6 +180,7 @@ def connect(
     """Return an open connection; raise Unreachable, HostKeyRefused or LoginRefused."""
     through = connect(device, address.jump, timeout_s) if address.jump is not None else None
     client = paramiko.SSHClient()
+    client.set_log_channel("hilnas.ssh")
     client.set_missing_host_key_policy(policy or RefuseUnknown(device))
     for path in readable(address.known_hosts):
         client.load_system_host_keys(str(path))

@@ -231,6 +231,8 @@ class SimulatedLines(Lines):
         if op == "adopt":
             board.blobs.add(str(request["sha256"]))
             return {"ok": True}
+        if op == "measure" and board.active("runtime_gone"):
+            return {"ok": False, "stage": "runtime", "cause": "ImportError: it was there before"}
         if op == "measure":
             return self._measured(str(request["blob"]), throttled, before)
         return {"ok": True}
