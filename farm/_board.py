@@ -20,11 +20,10 @@ from farm._network import give_back
 from farm._processes import Process, processes_of
 from farm._runtime import broken_runtime
 from farm._state import FARMS, BoardState, load_state
+from farm._wrapping import set_garbling, set_skew
 
 _BROKEN_RUNTIME = "/etc/farm/broken-runtime"
 _LOAD = "foreign-load"
-#: Every N-th line is spoilt while a board is corrupt.
-_SPOIL_EVERY = 7
 
 
 class Board:
@@ -227,25 +226,13 @@ class Board:
 
         Raises FarmUnavailable without libfaketime, and for an emulated board, which cannot load the machine's.
         """
-        environment = {}
-        if seconds:
-            environment = {
-                "LD_PRELOAD": self._faketime(),
-                "FAKETIME": f"{seconds:+f}",
-                "DONT_FAKE_MONOTONIC": "1",
-                "NO_FAKE_STAT": "1",
-            }
-        write(self.state.control / "environment", "".join(f"{key}={value}\n" for key, value in environment.items()))
-        self._wrap_python()
+        if seconds and faces.load(self.state.face).aarch64:
+            raise FarmUnavailable("an emulated board's clock cannot be skewed", "libfaketime is the machine's.")
+        set_skew(self.state.control, seconds)
 
     def corrupt(self, on: bool = True) -> None:
         """Spoil every seventh line that `python3` prints, for programs started from now on; undo."""
-        program = self.state.control / "garble.py"
-        if on:
-            shutil.copyfile(faces.PROGRAMS / "garble.py", program)
-        else:
-            program.unlink(missing_ok=True)
-        self._wrap_python()
+        set_garbling(self.state.control, on)
 
     def hide_runtime(self, on: bool = True) -> None:
         """Make the import of ONNX Runtime fail as if it had never been installed; undo."""
@@ -283,25 +270,3 @@ class Board:
         before = _power.listener(init.pid)
         os.kill(init.pid, signal.SIGHUP)
         wait_until(lambda: _power.listener(init.pid) not in (None, before), 5.0, "sshd to come back")
-
-    def _faketime(self) -> str:
-        if faces.load(self.state.face).aarch64:
-            raise FarmUnavailable("an emulated board's clock cannot be skewed", "libfaketime is the machine's.")
-        found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-        if not found:
-            raise FarmUnavailable("clocks cannot be skewed here", "", "Run: apt-get install libfaketime")
-        return str(found[0])
-
-    def _wrap_python(self) -> None:
-        """Put a `python3` before the board's own while it is skewed or corrupt: environments are not always kept."""
-        control = self.state.control
-        settings = (control / "environment").read_text().split()
-        garbler = (
-            f"/usr/bin/python3 -I -S /etc/farm/garble.py {_SPOIL_EVERY} " if (control / "garble.py").exists() else ""
-        )
-        wrapper = control / "bin" / "python3"
-        if not settings and not garbler:
-            wrapper.unlink(missing_ok=True)
-            return
-        exports = "".join(f"export {setting}\n" for setting in settings)
-        write(wrapper, f'#!/bin/sh\n{exports}exec {garbler}/usr/bin/python3 "$@"\n', 0o755)
