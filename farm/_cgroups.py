@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from farm._errors import FarmUnavailable
+from farm._errors import FarmFailure, FarmUnavailable
 from farm._host import wait_until
 
-_CONTROLLERS = ("memory", "cpuset", "cpu", "pids", "freezer")
+_CONTROLLERS = ("memory", "cpuset", "pids", "freezer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,5 +95,9 @@ class ControlGroup:
 
 def _set_those_there(folder: Path, settings: dict[str, str]) -> None:
     for name, value in settings.items():
-        if (folder / name).exists():
+        if not (folder / name).exists():
+            continue
+        try:
             (folder / name).write_text(value)
+        except OSError as error:
+            raise FarmFailure(f"the kernel refuses {name} = {value!r}: {error.strerror}") from error

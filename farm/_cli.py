@@ -54,9 +54,9 @@ def up(boards: tuple[str, ...], **options: Any) -> None:
     first = here.boards()[0].name
     click.echo(
         f"\nDevice configs: {folder}\nTry:\n"
-        f"  hilnas devices --configs {folder} list\n"
-        f"  hilnas devices --configs {folder} doctor {first}\n"
-        f"  hilnas profile {first} --configs {folder} --space nasbench201 --samples 3\n"
+        f"  hilnas --configs {folder} devices list\n"
+        f"  hilnas --configs {folder} devices doctor {first}\n"
+        f"  hilnas --configs {folder} profile {first} --space nasbench201 --samples 3\n"
         f"  ssh -F {here.board(first).ssh_config} {first}\n"
         f"  python -m farm cut {first}\n  python -m farm down"
     )

@@ -14,7 +14,7 @@ from types import TracebackType
 from farm import faces
 from farm._board import Board
 from farm._cgroups import Limits
-from farm._errors import FarmUnavailable
+from farm._errors import FarmFailure, FarmUnavailable
 from farm._host import Running, call, running, write
 from farm._making import make_board
 from farm._needs import why_unavailable
@@ -23,6 +23,7 @@ from farm._power import start
 from farm._state import FARMS, BoardState
 from hilnas.errors import UnknownName, UsageError
 
+_SIZE = re.compile(r"[1-9][0-9]{0,9}[kmg]?")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -84,7 +85,7 @@ class Farm:
         problem = why_unavailable()
         if problem is not None:
             raise FarmUnavailable("there can be no stand-in boards here", problem)
-        self._check_new(name, faces.load(face), sudo)
+        self._check_new(name, faces.load(face), sudo, memory, disk)
         self._make_folder()
         with _plain_umask():
             link = take_link(f"hilnas-farm.{self.name}.{name}", self.name)
@@ -92,6 +93,9 @@ class Farm:
             try:
                 board = make_board(state)
                 start(board.state)
+            except OSError as error:
+                _sweep(state)
+                raise FarmFailure(f"the stand-in {name} cannot be made: {error}") from error
             except BaseException:
                 _sweep(state)
                 raise
@@ -126,8 +130,11 @@ class Farm:
         if not key.exists():
             call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"hilnas-farm {self.name}", "-f", str(key))
 
-    def _check_new(self, name: str, face: faces.Face, sudo: bool) -> None:
+    def _check_new(self, name: str, face: faces.Face, sudo: bool, memory: str, disk: str) -> None:
         _checked(name)
+        for size in (memory, disk):
+            if not _SIZE.fullmatch(size):
+                raise UsageError(f"not a size of memory or disk: {size!r}", "", "Write it like 512m or 2g.")
         if (self.folder / name).exists():
             raise UsageError(f"the farm has a board {name!r} already", "", "Give it another name.")
         if face.aarch64 and sudo:

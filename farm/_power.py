@@ -11,7 +11,7 @@ from pathlib import Path
 
 from farm import _arm64, faces
 from farm._errors import FarmFailure
-from farm._host import Running, only_child, running, spawn, wait_until, write
+from farm._host import Running, call, only_child, running, spawn, wait_until, write
 from farm._runtime import host_runtime
 from farm._state import BoardState
 
@@ -43,6 +43,8 @@ def start(state: BoardState) -> BoardState:
     wait_until(lambda: listener(child) or not outer.alive, _BOOT_S, f"the sshd of {state.name}")
     if not outer.alive:
         raise _dead(state)
+    if face.at_boot:
+        call(*enter(running(child)), *face.at_boot)
     return state
 
 

@@ -26,7 +26,8 @@ class Face:
 
     `kind` is that of its device config. `sys` is the tree below /sys (None: the machine's own, read-only), made anew at
     every boot; `files` are written to the disk once; `programs` are files of `programs/` by their place on the board.
-    `throttle` changes the tree below /sys the way a throttling board does. `aarch64` asks for an emulated userland.
+    `throttle` changes the tree below /sys the way a throttling board does; `at_boot` is a command that root runs at
+    every boot. `aarch64` asks for an emulated userland.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Face:
     files: Tree = field(default_factory=dict)
     programs: Mapping[str, str] = field(default_factory=dict)
     throttle: Callable[[Path, bool], None] | None = None
+    at_boot: tuple[str, ...] = ()
     aarch64: bool = False
 
 

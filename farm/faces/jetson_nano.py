@@ -68,5 +68,6 @@ FACE = Face(
         "/var/lib/nvpmodel/status": "pmode:0000\n",
     },
     programs=PROGRAMS,
+    at_boot=("/usr/sbin/nvpmodel", "--boot"),
     throttle=throttle,
 )

@@ -92,5 +92,6 @@ FACE = Face(
         "/var/lib/nvpmodel/status": "pmode:0002\n",
     },
     programs=PROGRAMS,
+    at_boot=("/usr/sbin/nvpmodel", "--boot"),
     throttle=throttle,
 )

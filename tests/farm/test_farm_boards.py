@@ -11,7 +11,7 @@ import paramiko
 import pytest
 
 from farm import Farm, FarmFailure, FarmUnavailable
-from farm._host import STATE, attempt
+from farm._host import STATE, attempt, wait_until
 from farm._network import PREFIX, guarded
 from hilnas.errors import UnknownName, UsageError
 
@@ -31,6 +31,16 @@ def remains(farm_name):
         if f"hilnas-farm.{farm_name}." in text or f"/{farm_name}/" in text:
             found.append(text)
     return found
+
+
+def appeared(board, command):
+    """Return a board's processes with a command line, once there are any."""
+
+    def found():
+        return [process for process in board.processes() if process.command == command]
+
+    wait_until(found, 10, command)
+    return found()
 
 
 def test_the_user_logs_in_and_is_no_administrator(pi, login):
@@ -56,7 +66,7 @@ def test_boards_see_neither_each_other_nor_the_machine(pi, orin, login):
         first.run("echo mine > /home/board/note; echo mine > /tmp/note")
         assert second.run("ls /home/board/note /tmp/note").status == 2
         first.run("(exec -a only-here sleep 60) > /dev/null 2>&1 & echo")
-        assert "only-here" in {process.command.split()[0] for process in pi.processes()}
+        assert appeared(pi, "only-here 60")
         assert "only-here" not in second.run("ps ax -o args").output
         assert pi.kill("^only-here") == 1
         assert first.run(f"ls {Path(__file__).parent}").status == 2
@@ -66,7 +76,7 @@ def test_boards_see_neither_each_other_nor_the_machine(pi, orin, login):
 def test_processes_show_user_and_number_on_the_board(pi, login):
     with login(pi) as board:
         pid = int(board.run("sleep 71 > /dev/null 2>&1 & echo $!").output)
-        (found,) = [process for process in pi.processes() if process.command == "sleep 71"]
+        (found,) = appeared(pi, "sleep 71")
         assert (found.pid, found.user) == (pid, "board")
         assert pi.kill("^sleep 71$", signal.SIGTERM) == 1
     assert not [process for process in pi.processes() if "sshd" in process.command]
@@ -159,7 +169,7 @@ def test_nothing_is_left(needs_farm):
 def fail_inside(farm):
     """A board that cannot be made leaves nothing, and disturbs no other."""
     with pytest.raises(FarmFailure):
-        farm.add("bad", disk="no-size", runtime=False)
+        farm.add("bad", disk="1k", runtime=False)
     assert [board.name for board in farm.boards()] == ["pc"]
 
 
@@ -180,6 +190,8 @@ def test_bad_requests_are_refused(needs_farm, farm):
         Farm("../escape")
     with pytest.raises(UsageError, match="not a name"):
         farm.add("Pi 5")
+    with pytest.raises(UsageError, match="not a size"):
+        farm.add("pc", disk="much")
     with pytest.raises(UnknownName, match="unknown face"):
         farm.add("pi", face="pi6")
     with pytest.raises(UnknownName, match="unknown stand-in board"):

@@ -100,7 +100,7 @@ def test_root_alone_sets_a_governor_until_the_next_boot(orin, on_orin, login):
         assert after.run(f"cat {path}").output == "schedutil\n"
 
 
-def test_power_modes_of_an_orin(on_orin):
+def test_power_modes_of_an_orin(orin, on_orin, login):
     assert on_orin.run("nvpmodel -q").output == "NV Power Mode: MAXN_SUPER\n2\n"
     modes = on_orin.run("nvpmodel -p --verbose").output
     assert "NVPM VERB: POWER_MODEL: ID=1 NAME=25W" in modes
@@ -109,6 +109,13 @@ def test_power_modes_of_an_orin(on_orin):
     assert (refused.status, "NVPM ERROR" in refused.output) == (255, True)
     assert on_orin.run("sudo -n nvpmodel -m 1 && nvpmodel -q").output == "NV Power Mode: 25W\n1\n"
     assert on_orin.run("cat /sys/class/devfreq/17000000.gpu/max_freq").output == "918000000\n"
+    orin.reboot()
+    with login(orin) as after:
+        assert after.run("cat /sys/class/devfreq/17000000.gpu/max_freq").output == "918000000\n"
+        check_other_modes(after)
+
+
+def check_other_modes(on_orin):
     assert "Invalid power model ID: 9" in on_orin.run("sudo -n nvpmodel -m 9").output
     declined = on_orin.run("sudo -n nvpmodel -m 3 < /dev/null")
     assert (declined.status, "DO YOU WANT TO REBOOT NOW?" in declined.output) == (255, True)
