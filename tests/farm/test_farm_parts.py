@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm import FarmUnavailable, _cgroups, _needs, faces
+from farm import Farm, FarmUnavailable, _cgroups, _needs, faces
 from farm._cgroups import ControlGroup, Limits
 from farm._host import Running, running, spawn, wait_until
 from farm._processes import emulated
@@ -137,3 +137,13 @@ def test_no_controller_is_forgotten_when_groups_are_removed(tmp_path):
     group = ControlGroup("board", tmp_path)
     group.remove()
     assert group.folders() == []
+
+
+def test_without_root_it_says_so(monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert "root" in _needs.why_unavailable()
+    with pytest.raises(FarmUnavailable, match="root"), Farm() as farm:
+        farm.add("pc")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(_needs, "_TOOLS", {"no-such-command": "no-such-package"})
+    assert _needs.why_unavailable() == "commands are missing; run: apt-get install no-such-package"
