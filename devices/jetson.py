@@ -9,6 +9,8 @@ host = "orin"
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from devices._board import Board
 
 
@@ -16,3 +18,5 @@ class Jetson(Board):
     """A Jetson Nano, Xavier, Orin or newer."""
 
     expected_sensors = ("l4t_release",)
+    #: Building an engine takes minutes where a session takes milliseconds.
+    protocol = replace(Board.protocol, timeout_s=1200.0)

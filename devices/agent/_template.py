@@ -22,6 +22,7 @@ def serve(home: str, backend_name: str, options: Dict[str, Any]) -> None:
     """Import the runtime, then start a worker for every request until stdin ends."""
     _process.die_with_parent(os.getppid())
     lines = PipeLines(0, _process.private_stdout())
+    options = dict(options, cache_folder=os.path.join(home, "engines"))
     if options.get("affinity"):
         os.sched_setaffinity(0, options["affinity"])
     try:
@@ -38,7 +39,7 @@ def serve(home: str, backend_name: str, options: Dict[str, Any]) -> None:
         except Closed:
             return
         if request is not None:
-            lines.send(_in_fresh_worker(backend, options, anew, request))
+            lines.send(_in_fresh_worker(backend, options, anew, dict(request, options=options)))
 
 
 def work(backend_name: str, options: Dict[str, Any]) -> None:

@@ -1,22 +1,18 @@
-"""One invocation: load, first run, warm-up, timed blocks. Runs in a fresh process and answers with raw samples."""
+"""One invocation: load, first run, warm-up, timed calls. Runs in a fresh process and answers with raw samples."""
 
-import math
 import resource
 import time
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Dict
 
-from . import _stopping
-
-#: Python 3.6 has no clock in whole nanoseconds.
-_now_ns = getattr(time, "perf_counter_ns", None) or (lambda: int(time.perf_counter() * 1e9))
-
-#: A call must last this many times the cost of reading the clock, or calls are timed in groups.
-_CALL_OVER_CLOCK = 200
+from . import _loop, _paced
 
 
 def invoke(backend: Any, request: Dict[str, Any]) -> Dict[str, Any]:
-    """Measure one model; `request` holds path, options and protocol. Failures of the model are part of the answer."""
-    protocol = request["protocol"]
+    """Measure one model; `request` holds path, options and protocol. Failures of the model are part of the answer.
+
+    A model with a `measure(protocol)` of its own (a runtime that is an external program) is asked for its samples;
+    any other is called.
+    """
     began = time.perf_counter()
     try:
         model = backend.load(request["path"], request["options"])
@@ -24,106 +20,39 @@ def invoke(backend: Any, request: Dict[str, Any]) -> Dict[str, Any]:
         return {"ok": False, "stage": "load", "cause": _text(error)}
     loaded = time.perf_counter()
     try:
-        model.run()
-        first = time.perf_counter()
-        result = _measure(model.run, protocol)
+        first_run_s = _first_run_s(model)
+        result = _measured(model, request["protocol"])
+        wall_s = time.perf_counter() - began
+        facts = model.facts()
     except Exception as error:  # as above
         return {"ok": False, "stage": "run", "cause": _text(error)}
     result.update(
         ok=True,
         load_s=loaded - began,
-        first_run_s=first - loaded,
-        wall_s=time.perf_counter() - began,
+        first_run_s=first_run_s,
+        wall_s=wall_s,
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        model=model.facts(),
+        model=facts,
     )
     return result
 
 
-def _measure(run: Callable[[], Any], protocol: Dict[str, Any]) -> Dict[str, Any]:
+def _first_run_s(model: Any) -> float:
+    if hasattr(model, "measure"):
+        return 0.0
     began = time.perf_counter()
-    cpu_began = time.process_time()
-    warm, converged = _warm_up(run, protocol)
-    warmup_s = time.perf_counter() - began
-    blocks, inner, stop = _timed_blocks(run, _stopping.median(warm[-10:]), protocol)
-    busy_s = time.perf_counter() - began
-    return {
-        "samples_ns": [ns for block in blocks for ns in block],
-        "calls_per_sample": inner,
-        "blocks": [len(block) for block in blocks],
-        "warmup_s": warmup_s,
-        "warmup_calls": len(warm),
-        "warmup_converged": converged,
-        "busy_s": busy_s,
-        "cpu_s": time.process_time() - cpu_began,
-        "stop": stop,
-        "clock_ns": _clock_cost_ns(),
-    }
+    model.run()
+    return time.perf_counter() - began
 
 
-def _warm_up(run: Callable[[], Any], protocol: Dict[str, Any]) -> Tuple[List[int], bool]:
-    """Call until two windows agree; a cap turns into a flag, never into a failure."""
-    now = _now_ns
-    times: List[int] = []
-    start = now()
-    earliest = start + int(protocol["min_warmup_s"] * 1e9)
-    latest = start + int(protocol["max_warmup_s"] * 1e9)
-    check_at = 0
-    while True:
-        before = now()
-        run()
-        after = now()
-        times.append(after - before)
-        if after >= latest:
-            return times, False
-        if after < earliest or len(times) < check_at or len(times) < 6:
-            continue
-        typical = _stopping.median(times[-10:])
-        window = int(min(max(3, protocol["min_warmup_s"] / 2 / (typical / 1e9)), 500))
-        if _stopping.is_steady(times, window):
-            return times, True
-        check_at = len(times) + max(1, window // 4)
-
-
-def _timed_blocks(
-    run: Callable[[], Any], typical_ns: float, protocol: Dict[str, Any]
-) -> Tuple[List[List[int]], int, str]:
-    """Time blocks of calls until the interval of the median of block medians is narrow enough or a cap is reached."""
-    now = _now_ns
-    inner = max(1, int(math.ceil(_CALL_OVER_CLOCK * _clock_cost_ns() / max(typical_ns, 1.0))))
-    per_block = max(1, int(protocol["block_s"] * 1e9 / max(typical_ns * inner, 1.0)))
-    blocks: List[List[int]] = []
-    medians: List[float] = []
-    samples = 0
-    start = now()
-    while True:
-        block = []
-        for _ in range(per_block):
-            before = now()
-            for _ in range(inner):
-                run()
-            block.append((now() - before) // inner)
-        blocks.append(block)
-        medians.append(_stopping.median(block))
-        samples += per_block
-        elapsed_s = (now() - start) / 1e9
-        long_enough = elapsed_s >= protocol["min_measure_s"] and samples * inner >= protocol["min_calls"]
-        if long_enough and _stopping.narrow_enough(medians, protocol["within_half_width"]):
-            return blocks, inner, "ci"
-        if samples >= protocol["max_calls"] and elapsed_s >= protocol["min_measure_s"]:
-            return blocks, inner, "call_cap"
-        if elapsed_s >= protocol["max_measure_s"] and samples >= 5:
-            return blocks, inner, "time_cap"
-
-
-def _clock_cost_ns() -> float:
-    """Return what reading the clock twice costs."""
-    now = _now_ns
-    pairs = []
-    for _ in range(50):
-        before = now()
-        pairs.append(now() - before)
-    return max(1.0, _stopping.median(pairs))
+def _measured(model: Any, protocol: Dict[str, Any]) -> Dict[str, Any]:
+    if hasattr(model, "measure"):
+        return dict(model.measure(protocol))
+    if protocol.get("sustained_s", 0.0) > 0:
+        return _paced.sustained(model.run, protocol)
+    if protocol.get("rate_hz", 0.0) > 0:
+        return _paced.paced(model.run, protocol)
+    return _loop.back_to_back(model.run, protocol)
 
 
 def _text(error: BaseException) -> str:

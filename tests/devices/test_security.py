@@ -6,6 +6,7 @@ Every one is either understood within the limits or refused with a typed error; 
 import json
 import os
 import string
+import zlib
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -219,7 +220,7 @@ def test_a_part_outside_of_the_folder_is_not_taken(tmp_path):
 
 @FUZZ["recipes"]
 @given(
-    st.binary(max_size=400) | JSON.map(lambda value: __import__("zlib").compress(json.dumps(value).encode() + b"\n"))
+    st.binary(max_size=400) | JSON.map(lambda value: zlib.compress(json.dumps(value).encode() + b"\n"))
 )
 def test_a_recipe_that_is_none_is_refused(tmp_path_factory, recipe):
     with pytest.raises(_assemble.RecipeError):

@@ -1,10 +1,15 @@
-"""ONNX Runtime on the CPU.
+"""ONNX Runtime.
 
-Options: threads (intra-operator threads, default 1), optimization ("all", "extended", "basic", "none"),
-spinning (bool, default true).
+Options: threads (intra-operator threads, default 1), optimization ("all", "extended", "basic", "none"), spinning
+(bool, default true), provider ("cpu", "xnnpack", "cuda", "tensorrt"; default "cpu"), strict (bool: no node may fall
+back to the CPU), profile_nodes (bool: count the nodes by the provider that ran them, after the measurement; always
+done where the provider is not the CPU), cache_folder (where TensorRT keeps engines and timings).
 """
 
-from typing import Any, Dict, List, Optional
+import json
+import os
+import tempfile
+from typing import Any, Dict, List, Optional, Tuple
 
 _LEVELS = {
     "all": "ORT_ENABLE_ALL",
@@ -20,6 +25,13 @@ _INTEGER_TYPES = {
     "tensor(int64)": "int64",
     "tensor(bool)": "bool",
 }
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+_MAX_PROFILE_BYTES = 64 * 1024 * 1024
 
 _runtime: Optional[Any] = None
 
@@ -32,6 +44,12 @@ def prepare(options: Dict[str, Any]) -> None:
 
     onnxruntime.set_default_logger_severity(3)
     _runtime = onnxruntime
+    _need_provider(options)
+
+
+def fork_safe(options: Dict[str, Any]) -> bool:
+    """Return whether workers may be forked from a process that has imported the runtime: not with CUDA."""
+    return options.get("provider", "cpu") in ("cpu", "xnnpack")
 
 
 def facts() -> Dict[str, Any]:
@@ -43,34 +61,101 @@ def facts() -> Dict[str, Any]:
 class Model:
     """A loaded model with a seeded input."""
 
-    def __init__(self, session: Any, names: List[str], feed: Dict[str, Any]) -> None:
+    def __init__(self, session: Any, path: str, options: Dict[str, Any]) -> None:
         self._session = session
-        self._names = names
-        self._feed = feed
+        self._path = path
+        self._options = options
+        self._names = [item.name for item in session.get_outputs()]
+        self._feed = {item.name: _input(item) for item in session.get_inputs()}
 
     def run(self) -> Any:
         """Run the model once and return its outputs."""
         return self._session.run(self._names, self._feed)
 
     def facts(self) -> Dict[str, Any]:
-        """Return where the session really runs."""
-        return {"providers": list(self._session.get_providers())}
+        """Return where the session really runs, and by which provider how many nodes, where that is to be looked at."""
+        found: Dict[str, Any] = {"providers": list(self._session.get_providers())}
+        if self._options.get("profile_nodes") or self._options.get("provider", "cpu") != "cpu":
+            found["nodes_by_provider"] = self._nodes_by_provider()
+        return found
+
+    def _nodes_by_provider(self) -> Dict[str, int]:
+        """Run once more in a session of its own that writes down what ran where."""
+        assert _runtime is not None
+        with tempfile.TemporaryDirectory() as folder:
+            settings = _settings(self._options)
+            settings.enable_profiling = True
+            settings.profile_file_prefix = os.path.join(folder, "profile")
+            session = _runtime.InferenceSession(self._path, settings, providers=_chosen(self._options))
+            session.run(self._names, self._feed)
+            with open(session.end_profiling()) as file:
+                return count_nodes(file.read(_MAX_PROFILE_BYTES))
 
 
 def load(path: str, options: Dict[str, Any]) -> Model:
     """Return the model of an ONNX file; raise whatever the runtime raises for one it rejects."""
     assert _runtime is not None
+    session = _runtime.InferenceSession(path, _settings(options), providers=_chosen(options))
+    wanted = _PROVIDERS[options.get("provider", "cpu")]
+    if wanted not in session.get_providers():
+        # A wheel may list a provider and silently fall back where its libraries are missing.
+        raise RuntimeError("%s could not be set up; the session has %s" % (wanted, ", ".join(session.get_providers())))
+    return Model(session, path, options)
+
+
+def count_nodes(profile: str) -> Dict[str, int]:
+    """Return how many different nodes each provider ran, from a profile in JSON; raise ValueError for none."""
+    nodes = set()
+    for event in json.loads(profile):
+        arguments = event.get("args") or {}
+        if event.get("cat") == "Node" and arguments.get("provider"):
+            nodes.add((event["name"], arguments["provider"]))
+    if not nodes:
+        raise ValueError("the profile names no provider of any node")
+    found: Dict[str, int] = {}
+    for _, provider in sorted(nodes):
+        found[provider] = found.get(provider, 0) + 1
+    return found
+
+
+def _need_provider(options: Dict[str, Any]) -> None:
+    """Raise ImportError when the wheel has not got the provider that is asked for."""
+    assert _runtime is not None
+    wanted, there = _PROVIDERS[options.get("provider", "cpu")], _runtime.get_available_providers()
+    if wanted not in there:
+        raise ImportError("this onnxruntime has no %s, only %s" % (wanted, ", ".join(there)))
+
+
+def _settings(options: Dict[str, Any]) -> Any:
+    assert _runtime is not None
     settings = _runtime.SessionOptions()
-    settings.intra_op_num_threads = int(options.get("threads", 1))
+    xnnpack = options.get("provider") == "xnnpack"
+    # XNNPACK has threads of its own; those of the runtime would only get in their way.
+    settings.intra_op_num_threads = 1 if xnnpack else int(options.get("threads", 1))
     settings.inter_op_num_threads = 1
     settings.execution_mode = _runtime.ExecutionMode.ORT_SEQUENTIAL
     level = _LEVELS[options.get("optimization", "all")]
     settings.graph_optimization_level = getattr(_runtime.GraphOptimizationLevel, level)
-    if not options.get("spinning", True):
+    if xnnpack or not options.get("spinning", True):
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = _runtime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
-    feed = {item.name: _input(item) for item in session.get_inputs()}
-    return Model(session, [item.name for item in session.get_outputs()], feed)
+    if options.get("strict"):
+        settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return settings
+
+
+def _chosen(options: Dict[str, Any]) -> List[Tuple[str, Dict[str, str]]]:
+    """Return the providers of a session, the CPU last where nodes may fall back to it."""
+    name = options.get("provider", "cpu")
+    settings: Dict[str, str] = {}
+    if name == "xnnpack":
+        settings = {"intra_op_num_threads": str(int(options.get("threads", 1)))}
+    if name == "cuda":
+        settings = {"cudnn_conv_algo_search": "EXHAUSTIVE"}  # its default: the search is part of the first run
+    if name == "tensorrt" and options.get("cache_folder"):
+        folder = str(options["cache_folder"])
+        settings = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder, "trt_timing_cache_enable": "1"}
+    chosen = [(_PROVIDERS[name], settings)]
+    return chosen if name == "cpu" or options.get("strict") else chosen + [(_PROVIDERS["cpu"], {})]
 
 
 def _input(item: Any) -> Any:

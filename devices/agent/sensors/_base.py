@@ -35,6 +35,11 @@ def read_text(path: str) -> Optional[str]:
         return None
 
 
+def device_tree(name: str) -> Optional[str]:
+    """Return a text of the device tree; /proc/device-tree is but a link to where it lies."""
+    return read_text(rooted("/proc/device-tree/" + name)) or read_text(rooted("/sys/firmware/devicetree/base/" + name))
+
+
 def read_number(path: str) -> Optional[float]:
     """Return the number in a small file, None where there is no file; raise ValueError for a text that is none."""
     text = read_text(path)

@@ -4,7 +4,7 @@ import hashlib
 import re
 from typing import Any, Dict, Optional
 
-from ._base import SensorUnavailable, finite, read_text, rooted, value_in
+from ._base import SensorUnavailable, device_tree, finite, read_text, rooted, value_in
 
 #: Part numbers of implementer 0x41 (Arm), as far as boards have them, and Nvidia's own by 0x4e.
 _ARM = {
@@ -40,13 +40,13 @@ def read() -> Dict[str, Any]:
     cpuinfo = read_text(rooted("/proc/cpuinfo")) or ""
     uptime = read_text(rooted("/proc/uptime"))
     return {
-        "model": read_text(rooted("/proc/device-tree/model")) or None,
+        "model": device_tree("model") or None,
         "cpu_parts": parse_cpu_parts(cpuinfo),
         "memory_bytes": parse_meminfo(memory, "MemTotal"),
         "swap_bytes": parse_meminfo(memory, "SwapTotal"),
         "boot_id": (read_text(rooted("/proc/sys/kernel/random/boot_id")) or "")[:64] or None,
         "uptime_s": finite(uptime.split()[0]) if uptime else None,
-        "serial_hash": _hashed(read_text(rooted("/proc/device-tree/serial-number")) or _serial(cpuinfo)),
+        "serial_hash": _hashed(device_tree("serial-number") or _serial(cpuinfo)),
     }
 
 

@@ -3,7 +3,7 @@
 import re
 from typing import Any, Dict, Optional, Tuple
 
-from ._base import SensorUnavailable, read_text, rooted, value_in
+from ._base import SensorUnavailable, device_tree, read_text, rooted, value_in
 
 _FIRST_LINE = re.compile(r"#\s*R(\d{1,3})\s*\(release\),\s*REVISION:\s*([\d.]{1,12})\s*,")
 _JETPACK = {28: 3, 31: 4, 32: 4, 34: 5, 35: 5, 36: 6, 38: 7, 39: 7}
@@ -18,7 +18,7 @@ def read() -> Dict[str, Any]:
     text = read_text(rooted("/etc/nv_tegra_release"))
     if text is None:
         raise SensorUnavailable("no Jetson: /etc/nv_tegra_release is missing")
-    return dict(parse(text), model=read_text(rooted("/proc/device-tree/model")))
+    return dict(parse(text), model=device_tree("model"))
 
 
 def parse(text: str) -> Dict[str, Any]:
