@@ -102,6 +102,11 @@ class BoardLink(Link):
         """Run a command on the board, inside the container where there is one."""
         return self._connected(deadline).run([*self._inside(), *argv], deadline)
 
+    def home(self, deadline: Deadline) -> str:
+        """Return the agent's own folder on the board."""
+        self._connected(deadline)
+        return self._home
+
     def close(self) -> None:
         """Wait for the agent's end and close the connection."""
         if self._lines is not None and self._connection is not None and self._connection.alive:

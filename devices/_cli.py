@@ -153,7 +153,12 @@ def devices_add(
 )
 @click.option("--power-mode", type=click.IntRange(0, 31), help="The mode that --fix power-mode sets (default: 0).")
 @click.option("--allow-reboot", is_flag=True, help="A power mode that wants a restart may restart the board.")
-@click.option("--agreement", is_flag=True, help="Compare our figure with the runtime's own benchmark on the device.")
+@click.option(
+    "--agreement",
+    metavar="FILE.onnx",
+    type=click.Path(path_type=Path),
+    help="Compare our figure for this model with that of the runtime's own benchmark on the device.",
+)
 @json_option
 @click.pass_context
 def devices_doctor(
@@ -163,7 +168,7 @@ def devices_doctor(
     fixes: tuple[str, ...],
     power_mode: int | None,
     allow_reboot: bool,
-    agreement: bool,
+    agreement: Path | None,
     as_json: bool,
 ) -> None:
     """Check whether a device is ready to measure and say what would mend it; exit 4 when it is not.
@@ -189,10 +194,10 @@ def devices_doctor(
     checks = device.checks()
     if fixes:
         checks += _doctor.try_fixes(config, fixes, allow_reboot, power_mode)
-    if agreement:
+    if agreement is not None:
         from devices._agree import agreement_checks
 
-        checks += agreement_checks(device)
+        checks += agreement_checks(device, agreement)
     ready = all(check.ok for check in checks)
     if as_json:
         show_json(answer({"device": name, "ready": ready, "checks": [check.to_json() for check in checks]}))

@@ -219,9 +219,7 @@ def test_a_part_outside_of_the_folder_is_not_taken(tmp_path):
 
 
 @FUZZ["recipes"]
-@given(
-    st.binary(max_size=400) | JSON.map(lambda value: zlib.compress(json.dumps(value).encode() + b"\n"))
-)
+@given(st.binary(max_size=400) | JSON.map(lambda value: zlib.compress(json.dumps(value).encode() + b"\n")))
 def test_a_recipe_that_is_none_is_refused(tmp_path_factory, recipe):
     with pytest.raises(_assemble.RecipeError):
         _assemble.assemble(recipe, str(tmp_path_factory.getbasetemp() / "pool"))

@@ -1,0 +1,109 @@
+"""What the worker times: back to back, on a schedule, for as long as it takes to heat."""
+
+import itertools
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devices.agent import _paced, _worker
+from hilnas.records import MeasurementProtocol
+
+PROTOCOL = {**MeasurementProtocol().to_json(), "min_warmup_s": 0.01, "min_measure_s": 0.03, "max_measure_s": 0.1}
+
+
+class Scripted:
+    """A backend and its model: calls that sleep."""
+
+    def __init__(self, sleep_s=0.002, fails=""):
+        self.sleep_s = sleep_s
+        self.fails = fails
+        self.calls = []
+
+    def load(self, path, options):
+        if self.fails == "load":
+            raise RuntimeError("rejected")
+        return self
+
+    def run(self):
+        if self.fails == "run":
+            raise RuntimeError("crashed")
+        self.calls.append(time.perf_counter())
+        time.sleep(self.sleep_s)
+
+    def facts(self):
+        return {"scripted": True}
+
+
+def invoke(backend, **changes):
+    return _worker.invoke(backend, {"path": "x", "options": {}, "protocol": {**PROTOCOL, **changes}})
+
+
+def test_back_to_back_samples_are_the_calls():
+    found = invoke(Scripted())
+    assert found["ok"] and found["model"] == {"scripted": True}
+    assert min(found["samples_ns"]) >= 2_000_000
+    assert found["stop"] in ("ci", "call_cap", "time_cap")
+
+
+@pytest.mark.parametrize("stage", ["load", "run"])
+def test_a_model_that_fails_is_an_answer(stage):
+    found = invoke(Scripted(fails=stage))
+    assert not found["ok"] and found["stage"] == stage and "RuntimeError" in found["cause"]
+
+
+def test_a_program_of_its_own_is_asked_for_its_samples():
+    class Outside(Scripted):
+        def measure(self, protocol):
+            return {"samples_ns": [5, 6], "busy_s": 0.1}
+
+    found = invoke(Outside())
+    assert found["samples_ns"] == [5, 6] and found["first_run_s"] == 0.0
+
+
+def test_paced_calls_keep_their_schedule():
+    backend = Scripted(0.001)
+    found = invoke(backend, rate_hz=50.0, min_calls=16)
+    starts = backend.calls[2:]  # the first run and the first of the warm-up stand for themselves
+    gaps = [b - a for a, b in itertools.pairwise(starts)]
+    assert len(found["samples_ns"]) >= 16
+    assert sorted(gaps)[len(gaps) // 2] == pytest.approx(0.02, rel=0.2)
+    assert found["busy_s"] < 0.5 * found["paced_s"], "the idle time between calls is not busy"
+
+
+def test_a_call_longer_than_its_slot_is_late_and_never_in_bursts():
+    found = invoke(Scripted(0.03), rate_hz=100.0, min_calls=8, max_measure_s=0.3)
+    assert found["late_calls"] >= 6
+    assert min(found["samples_ns"]) >= 30_000_000
+
+
+def test_a_sustained_load_shows_how_latency_goes():
+    class Heating(Scripted):
+        def run(self):
+            self.calls.append(0)
+            time.sleep(0.001 if len(self.calls) < 60 else 0.004)
+
+    found = invoke(Heating(), sustained_s=0.5)
+    timeline = found["timeline"]
+    assert timeline[-1]["median_ns"] > 2 * timeline[0]["median_ns"]
+    assert sum(item["calls"] for item in timeline) == len(found["samples_ns"])
+    assert found["stop"] == "sustained" and 0.45 < timeline[-1]["t_s"] < 0.5
+
+
+CALLS = st.lists(st.tuples(st.floats(0, 60), st.integers(1, 10**9)), min_size=1, max_size=200)
+
+
+@given(CALLS)
+def test_every_call_is_in_one_slice(calls):
+    slices = _paced.timeline(calls, 60.0)
+    assert sum(item["calls"] for item in slices) == len(calls)
+    assert [item["t_s"] for item in slices] == sorted(item["t_s"] for item in slices)
+    assert all(item["median_ns"] <= item["p90_ns"] for item in slices)
+
+
+def test_a_long_record_is_thinned_evenly(monkeypatch):
+    monkeypatch.setattr(_paced, "_MAX_SAMPLES", 10)
+    found = invoke(Scripted(0.001), sustained_s=0.1)
+    assert 5 <= len(found["samples_ns"]) <= 10
+    assert sum(item["calls"] for item in found["timeline"]) > 20
