@@ -10,7 +10,8 @@ from pathlib import Path
 
 from benchmarks._fault_tally import Outcome
 from devices._config import DeviceConfig
-from farm.simulated import Clock, ControllerKilled, Fault, Simulated, SimulatedBoard, hostile_lines
+from farm.simulated import Clock, ControllerKilled, Fault, SimulatedBoard
+from farm.simulated_device import Simulated
 from hilnas.errors import DeviceError
 from hilnas.records import MeasurementProtocol, Workload
 from profiler._campaign import resume
@@ -54,7 +55,7 @@ def one(kind: str, seed: int, workspace: Workspace) -> Outcome:
     """Run one small campaign in which a fault of a kind strikes once, at a moment that the seed chooses."""
     rng = random.Random(f"{kind} {seed}")
     board = SimulatedBoard(Clock())
-    text = rng.choice(hostile_lines()) if kind == "hostile" else b""
+    text = rng.choice(_hostile_lines()) if kind == "hostile" else b""
     at_s = board.clock.now_s + rng.uniform(0.0, _LENGTH_S)
     board.faults = deque([Fault(kind, at_s, KINDS[kind] * rng.uniform(0.2, 1.0), text)])
     config = DeviceConfig(name="simulated", kind="ssh_linux")
@@ -100,3 +101,13 @@ def campaign(per_kind: int, seed: int = 0) -> list[Outcome]:
         with tempfile.TemporaryDirectory() as folder, Workspace.open(Path(folder)) as workspace:
             outcomes += [one(kind, seed + i, workspace) for i in range(per_kind)]
     return outcomes
+
+
+def _hostile_lines() -> list[bytes]:
+    """Return lines that no agent sends: torn, absurd, deep, huge, not finite, of another kind."""
+    return [
+        b"{", b"", b"\x00\xff", b"[1, 2]", b"null", b'{"id": "x"}', b"[" * 100_000, b'{"a":' * 50_000,
+        b'{"id": 1e400}', b'{"id": NaN}', b'{"id": 99, "ok": true}',
+        b'{"id": 3, "ok": true, "samples_ns": [-1]}', b'{"id": 3, "ok": true, "samples_ns": [1e30]}',
+        b'{"id": 3, "ok": true, "busy_s": Infinity}', b'\x1b[2J{"id": 3}',
+    ]  # fmt: skip

@@ -90,7 +90,8 @@ class Board(Device):
         if not missing:
             return []
         text = "; ".join(f"{name}: {state.get(name, {}).get('unavailable', 'not read')}" for name in missing)
-        return [Check("kind", False, text, f'is it a {self.config.kind}? Otherwise: kind = "ssh_linux"')]
+        remedy = f'is it a {self.config.kind}? Then what it shows nowhere cannot be judged; else: kind = "ssh_linux"'
+        return [Check("kind", True, f"n/a: {text}", remedy)]
 
     @contextmanager
     def _opened(self, link: BoardLink, deadline: Deadline) -> Iterator[AgentSession]:

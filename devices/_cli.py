@@ -117,6 +117,7 @@ def devices_add(
     """
     from devices import _add, _doctor
     from devices._config import find_device
+    from devices._errors import HostKeyRefused
     from hilnas.errors import UsageError
 
     installed: dict[str, Any] = {}
@@ -130,12 +131,16 @@ def devices_add(
     ssh = {key: value for key, value in (("python", python), ("container", container), ("identity", identity)) if value}
     given = {"description": description, "backend": backend, "options": {"threads": threads}, "ssh": ssh}
     config = _add.new_config(name, target, kind, given)
-    if accept_key is not None:
-        _doctor.accept_key(config, accept_key)
-    if kind is None and "://" in target:
-        config = config.model_copy(update={"kind": _doctor.detect_kind(config)})
-    if wheels is not None:
-        installed = _doctor.install_runtime(config, wheels)
+    try:
+        if accept_key is not None:
+            _doctor.accept_key(config, accept_key)
+        if kind is None and "://" in target:
+            config = config.model_copy(update={"kind": _doctor.detect_kind(config)})
+        if wheels is not None:
+            installed = _doctor.install_runtime(config, wheels)
+    except HostKeyRefused as error:
+        remedy = error.remedy.replace(f"devices doctor {name}", f"devices add {name} {target}")
+        raise HostKeyRefused(error.what, error.cause, remedy) from error
     path = _add.write_config(config, settings.configs)
     said = {"name": name, "kind": config.kind, "path": str(path), "installed": installed}
     _say(as_json, said, f"{path} written ({config.kind}); now: hilnas devices doctor {name}")

@@ -39,10 +39,13 @@ class Conversation:
         self._asked.add(self._next_id)
         return self._next_id
 
-    def answer(self, number: int, deadline: Deadline) -> Answer:
-        """Return the answer to a request; raise AgentLost, Unreachable or AgentProtocolError."""
+    def answer(self, number: int, deadline: Deadline, silence_s: float = SILENCE_S) -> Answer:
+        """Return the answer to a request; raise AgentLost, Unreachable or AgentProtocolError.
+
+        `silence_s`: for how long the agent may give no sign of life.
+        """
         while number not in self._answers:
-            message = self._receive(deadline)
+            message = self._receive(deadline.sooner(silence_s))
             if message.get("op") != "beat":
                 self._keep(message)
         return self._answers.pop(number)
@@ -69,7 +72,7 @@ class Conversation:
         self._answers[found.id] = found
 
     def _greet(self, deadline: Deadline) -> Hello:
-        message = self._receive(deadline)
+        message = self._receive(deadline.sooner(SILENCE_S))
         if message.get("op") == "hello" and message.get("protocol") != PROTOCOL_VERSION:
             raise self._nonsense(f"it does not speak protocol {PROTOCOL_VERSION}")
         try:
@@ -79,7 +82,7 @@ class Conversation:
 
     def _receive(self, deadline: Deadline) -> dict[str, Any]:
         try:
-            message = self._lines.receive(min(SILENCE_S, deadline.remaining()))
+            message = self._lines.receive(deadline.remaining())
         except WireError as error:
             raise self._translate(error) from error
         if message is None:

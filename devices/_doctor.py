@@ -80,7 +80,8 @@ def install_runtime(config: DeviceConfig, wheels: Path) -> dict[str, Any]:
         mark = secrets.token_hex(4)
         for path in chosen:
             link.put(path, f"{folder}/{mark}/{path.name}")
-        done = conversation.ask({"op": "install", "folder": mark, "wheels": [path.name for path in chosen]}, deadline)
+        asked = conversation.send({"op": "install", "folder": mark, "wheels": [path.name for path in chosen]})
+        done = conversation.answer(asked, deadline, silence_s=_INSTALL_S)
         conversation.end()
         return dict(_need(config, done).runtime)
     finally:

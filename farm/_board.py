@@ -183,10 +183,12 @@ class Board:
         """Take all room on its disk but so many bytes."""
         folder = self.state.disk_folder
         with (folder / "filler").open("ab") as file:
-            while (size := shutil.disk_usage(folder).free - leave_bytes) > 0:
+            for _ in range(10):
+                size = shutil.disk_usage(folder).free - leave_bytes
+                if size <= 0:
+                    return
                 with contextlib.suppress(OSError):  # the board writes meanwhile: less is left
                     os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), size)
-                    return
 
     def free_disk(self) -> None:
         """Give the room back."""

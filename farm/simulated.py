@@ -1,33 +1,25 @@
 """A board that exists on a simulated clock only: the agent's side of the protocol, and faults at chosen moments.
 
-It serves `AgentSession` through the same `Link` as real boards; hours pass in milliseconds, so that thousands of faults
-can be tried. Latencies are known and free of noise: what a campaign reports can be compared with the truth.
+Hours pass in milliseconds, so that thousands of faults can be tried (`farm/simulated_device.py` leads there). Latencies
+are known and free of noise: what a campaign reports can be compared with the truth.
 """
 
 from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from devices._agent_session import AgentSession
-from devices._base import Check, Device
-from devices._config import DeviceConfig
-from devices._errors import BoardFull, HostKeyRefused, LoginRefused, Unreachable
-from devices._link import ConnectionLost, Link
+from devices._link import ConnectionLost
 from devices.agent import PROTOCOL_VERSION
-from devices.agent._wire import Closed, Lines, WireError, decode
-from hilnas.deadline import Deadline
-from hilnas.records import Artifact, Environment
+from devices.agent._wire import Closed, Lines, decode
 
 CALLS = 30
 _MEASURE_S = 0.4
 _STAGE_S = 0.05
 _START_S = 0.3
-_UPLOAD_S = 0.2
 _SLOWDOWN = 1.5
 
 
@@ -160,7 +152,7 @@ class SimulatedLines(Lines):
 
     def send(self, message: dict[str, Any]) -> None:
         """Take a request."""
-        self._need_open()
+        self.need_open()
         if message.get("op") == "quit":
             self.end()
             return
@@ -168,25 +160,26 @@ class SimulatedLines(Lines):
 
     def receive(self, timeout_s: float | None = None) -> dict[str, Any] | None:
         """Return the next answer, letting the time pass that it takes."""
-        self._need_open()
+        self.need_open()
         latest = self._board.clock.now_s + (1e9 if timeout_s is None else timeout_s)
         while not self._ready:
             if not self._requests or self._board.active("hang"):
                 self._board.pass_until(latest, self)
-                self._need_open()
+                self.need_open()
                 return None
             self._serve(self._requests[0])
         due, line = self._ready[0]
         if due > latest:
             self._board.pass_until(latest, self)
-            self._need_open()
+            self.need_open()
             return None
         self._board.pass_until(due, self)
-        self._need_open()
+        self.need_open()
         self._ready.popleft()
         return decode(line)
 
-    def _need_open(self) -> None:
+    def need_open(self) -> None:
+        """Raise what has become of the line."""
         if self._state == "cut":
             raise ConnectionLost("cut")
         if self._state == "ended":
@@ -198,7 +191,7 @@ class SimulatedLines(Lines):
         throttled = self._board.active("throttled")
         before = self._board.throttle_events
         self._board.pass_until(self._board.clock.now_s + seconds, self)
-        self._need_open()
+        self.need_open()
         if self._board.active("hang"):
             return
         self._requests.popleft()
@@ -248,7 +241,7 @@ class SimulatedLines(Lines):
         again = board.take("reboot_twice")
         if again is not None:
             board.strike(Fault("reboot", board.clock.now_s, again.lasts_s), self)
-            self._need_open()
+            self.need_open()
         ns = int(board.latency_s(sha256) * (_SLOWDOWN if throttled else 1.0) * 1e9)
         now_s = board.clock.now_s
         return {
@@ -264,91 +257,3 @@ class SimulatedLines(Lines):
 
     def _say(self, after_s: float, message: dict[str, Any]) -> None:
         self._ready.append((self._board.clock.now_s + after_s, json.dumps(message).encode()))
-
-
-class SimulatedLink(Link):
-    """Connects to a simulated board."""
-
-    shares_files = False
-    ahead = 1
-    patience_s = 300.0
-
-    def __init__(self, board: SimulatedBoard) -> None:
-        self._board = board
-        self._lines: list[SimulatedLines] = []
-        self._next = 0
-
-    def start(self, deadline: Deadline) -> Lines:
-        """Return the line to a fresh agent; what stands in the way is raised as by a real board."""
-        board = self._board
-        board.pass_until(board.clock.now_s + 0.05, None)
-        if any(board.active(kind) for kind in ("cut", "half_open", "reboot", "reboot_twice")):
-            board.pass_until(board.clock.now_s + 1.0, None)
-            raise Unreachable("sim: no route")
-        if board.active("host_key"):
-            raise HostKeyRefused("sim: the host key HAS CHANGED")
-        if board.active("login"):
-            raise LoginRefused("sim: not let in")
-        for line in self._lines:
-            line.end()  # the same token takes the lease over
-        self._next += 1
-        self._lines.append(SimulatedLines(board, self._next))
-        return self._lines[-1]
-
-    def upload(self, artifact: Artifact, folder: str, name: str) -> None:
-        """Send a model."""
-        board = self._board
-        board.pass_until(board.clock.now_s + _UPLOAD_S, self._lines[-1])
-        if board.take("cut_in_transfer") is not None:
-            self._lines[-1].cut()
-        if board.active("disk_full"):
-            raise BoardFull("sim: the disk is full")
-        try:
-            self._lines[-1]._need_open()
-        except WireError as error:
-            raise Unreachable("sim: the connection was lost in the transfer") from error
-
-    def close(self) -> None:
-        """End every agent."""
-        for line in self._lines:
-            line.end()
-
-
-class Simulated(Device):
-    """A device whose sessions lead to a simulated board."""
-
-    default_backend = "symbolic"
-
-    def __init__(self, config: DeviceConfig, board: SimulatedBoard) -> None:
-        super().__init__(config)
-        self.board = board
-
-    def probe(self) -> Environment:
-        """Return the fingerprint."""
-        with self.session(Deadline.never()) as session:
-            return session.environment
-
-    @contextmanager
-    def session(self, deadline: Deadline) -> Iterator[AgentSession]:
-        """Open a session on the board's clock."""
-        clock = self.board.clock
-        session = AgentSession(self.config, "symbolic", SimulatedLink(self.board), clock, clock.sleep)
-        try:
-            session.open(Deadline(float("inf"), clock))
-            yield session
-        finally:
-            session.close()
-
-    def checks(self) -> list[Check]:
-        """Return that it is there."""
-        return [Check("simulated", True, "exists on a simulated clock")]
-
-
-def hostile_lines() -> list[bytes]:
-    """Return lines that no agent sends: torn, absurd, deep, huge, not finite, of another kind."""
-    return [
-        b"{", b"", b"\x00\xff", b"[1, 2]", b"null", b'{"id": "x"}', b"[" * 100_000, b'{"a":' * 50_000,
-        b'{"id": 1e400}', b'{"id": NaN}', b'{"id": 99, "ok": true}',
-        b'{"id": 3, "ok": true, "samples_ns": [-1]}', b'{"id": 3, "ok": true, "samples_ns": [1e30]}',
-        b'{"id": 3, "ok": true, "busy_s": Infinity}', b'\x1b[2J{"id": 3}',
-    ]  # fmt: skip

@@ -119,6 +119,8 @@ class Supervisor:
 
     def _stage(self, request: Dict[str, Any]) -> Dict[str, Any]:
         if self._stager is None or not self._stager.alive():
+            if self._stager is not None:
+                self._stager.close()
             self._stager = _children.stager(self.home)
             self._record_groups()
         size = request.get("size_bytes")
