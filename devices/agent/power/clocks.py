@@ -18,7 +18,7 @@ def apply(options: Dict[str, Any]) -> Dict[str, Any]:
     """
     if _is_locked():
         return {"stored": False}  # what is stored now would be the locked state: it would undo nothing
-    _run(["--store", rooted(_STORE)], "y\n")  # it asks whether to overwrite the file of an earlier time
+    _run(["--store", rooted(_STORE)], "Y\n")  # it asks whether to overwrite the file of an earlier time
     _run([])
     record = {"stored": True}
     if not wait_until(_is_locked):

@@ -61,9 +61,9 @@ def run(
 def _write(process: Any, text: str) -> None:
     try:
         process.stdin.write(text.encode("utf-8"))
-        process.stdin.close()
     except OSError:
         pass  # it does not read: what it says tells
+    process.stdin.close()  # nothing is buffered: it cannot fail
 
 
 def _collect(process: Any, deadline: float, first_line: bool) -> Optional[bytes]:

@@ -15,7 +15,7 @@ echo "$*" >> {log}
 case "$1" in
 --show) if [ -e {flag} ]; then cat {locked}; else cat {free}; fi;;
 --store) if [ -e "$2" ]; then echo "File $2 already exists. Can I overwrite it? Y/N:"; read answer
-    [ "$answer" = y ] || {{ echo "Error: file $2 already exists!"; exit 1; }}; fi
+    [ "$answer" = Y ] || {{ echo "Error: file $2 already exists!"; exit 1; }}; fi
   echo stored > "$2";;
 --restore) [ -e "$2" ] || {{ echo "Error: $2 file not found !"; exit 1; }}; rm -f {flag};;
 "") {lock};;
