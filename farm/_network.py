@@ -16,7 +16,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from farm._errors import FarmUnavailable
-from farm._host import STATE, attempt, call
+from farm._host import STATE, attempt, call, wait_until
 
 PREFIX = IPv4Network("10.231.0.0/16")
 _METRIC = "4096"
@@ -67,8 +67,11 @@ class Link:
         attempt("ip", "-n", self.namespace, "link", "set", self.inner_tun, "down")
 
     def mend(self) -> None:
-        """Bring the link up again."""
+        """Bring the link up again; what was held against the other end while it was down is forgotten."""
         self._inside("link", "set", "eth0", "up")
+        state = Path(f"/sys/class/net/{self._veth}/operstate")
+        wait_until(lambda: state.read_text().strip() == "up", 5.0, f"the carrier of {self._veth}")
+        attempt("ip", "neigh", "flush", "dev", self._veth)
         if attempt("ip", "-n", self.namespace, "link", "set", self.inner_tun, "up"):
             self._route_back()
 
