@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,9 +91,10 @@ def test_a_worker_that_takes_too_long_is_killed(model):
 
 
 def test_a_killed_agent_is_a_transient_failure_and_a_new_one_is_started(model):
+    others = set(_children(os.getpid()))  # an sshd of other tests
     with device().session(Deadline.after(60)) as session:
         assert session.measure(model, QUICK).status != "failed"
-        for process in _children(os.getpid()):
+        for process in set(_children(os.getpid())) - others:
             os.kill(process, signal.SIGKILL)
         lost = session.measure(model, QUICK)
         again = session.measure(model, QUICK)
@@ -101,9 +103,10 @@ def test_a_killed_agent_is_a_transient_failure_and_a_new_one_is_started(model):
 
 
 def test_nothing_is_left_when_the_session_ends(model):
+    others = set(_descendants(os.getpid()))
     with device().session(Deadline.after(60)) as session:
         session.measure(model, QUICK)
-        family = _descendants(os.getpid())
+        family = set(_descendants(os.getpid())) - others
         assert len(family) >= 2  # supervisor and template
     _wait_until_gone(family)
 
@@ -217,7 +220,7 @@ def _descendants(pid: int) -> list[int]:
     return found + [item for child in found for item in _descendants(child)]
 
 
-def _wait_until_gone(pids: list[int]) -> None:
+def _wait_until_gone(pids: Iterable[int]) -> None:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         alive = [pid for pid in pids if _alive(pid)]
