@@ -69,4 +69,8 @@ def _sensor_check(name: str, values: object, cpus: object) -> Check | None:
 
 
 def _short(item: object) -> str:
+    if isinstance(item, dict) and any(isinstance(value, dict) for value in item.values()):
+        return f"{len(item)} readings"
+    if isinstance(item, dict):
+        return " ".join(f"{key} {_short(value)}" for key, value in item.items())
     return f"{item:.4g}" if isinstance(item, float) else str(item)
