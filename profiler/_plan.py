@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hilnas import plugins
 from hilnas.errors import BadFile, UnknownName, UsageError
@@ -12,6 +13,9 @@ from hilnas.records import Architecture, Measurement, Workload, canonical_json
 from profiler._artifacts import ArtifactStore
 from search_spaces._base import SearchSpace
 from search_spaces._graph import Block, Graph
+
+if TYPE_CHECKING:
+    from torch import nn
 
 #: Copies of a shape-preserving block in one measured chain, so that the call's own cost weighs little.
 BLOCK_REPEAT = 8
@@ -36,7 +40,7 @@ def load_space(name: str, options: str = "{}") -> SearchSpace:
 def architecture_workload(space: SearchSpace, architecture: Architecture) -> Workload:
     """Return the workload of an architecture in the space's input shape."""
     options = canonical_json(dict(space.options))
-    return Workload(architecture.text, "architecture", space.input_shape, options=options)
+    return Workload(architecture.text, "architecture", space.shape_of(architecture), options=options)
 
 
 def sample_workloads(space: SearchSpace, n: int, seed: int) -> list[Workload]:
@@ -91,11 +95,37 @@ def sentinel_workload() -> Workload:
 def workload_graph(workload: Workload) -> Graph:
     """Return the graph of an architecture or of a block's chain; raise UsageError for a model, which has none."""
     if workload.kind == "architecture":
-        space = load_space(workload.subject.partition(":")[0], workload.options)
-        return space.graph(space.parse(workload.subject))
+        space, architecture = workload_architecture(workload)
+        return space.graph(architecture)
     if workload.kind == "block":
         return _block_graph(_find_block(workload), json.loads(workload.options)["repeat"])
     raise UsageError(f"{workload.name} is a model file: it has no graph of ours")
+
+
+def workload_onnx(workload: Workload) -> tuple[bytes, bytes | None]:
+    """Return an architecture or a block's chain as ONNX, and its recipe where a device can write it itself."""
+    from search_spaces._recipe import to_onnx_and_recipe
+
+    if workload.kind != "architecture":
+        return to_onnx_and_recipe(workload_graph(workload))
+    space, architecture = workload_architecture(workload)
+    return space.onnx(architecture)
+
+
+def workload_module(workload: Workload) -> nn.Module:
+    """Return an architecture or a block's chain as a module in evaluation mode; raise UsageError for a model."""
+    from search_spaces._torch import to_module
+
+    if workload.kind != "architecture":
+        return to_module(workload_graph(workload)).eval()
+    space, architecture = workload_architecture(workload)
+    return space.module(architecture).eval()
+
+
+def workload_architecture(workload: Workload) -> tuple[SearchSpace, Architecture]:
+    """Return the space and the architecture of a workload of the kind `architecture`."""
+    space = load_space(workload.subject.partition(":")[0], workload.options)
+    return space, space.parse(workload.subject)
 
 
 def _find_block(workload: Workload) -> Block:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from hilnas.errors import Infeasible
 from hilnas.records import Architecture
 from search_spaces._graph import Block, Graph
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class SearchSpace(ABC):
@@ -62,6 +65,22 @@ class SearchSpace(ABC):
     @abstractmethod
     def graph(self, architecture: Architecture) -> Graph:
         """Return the network as it is trained: nothing pruned, nothing folded."""
+
+    def shape_of(self, architecture: Architecture) -> tuple[int, ...]:
+        """Return the input shape of one architecture, where that is a decision as well."""
+        return self.input_shape
+
+    def onnx(self, architecture: Architecture, seed: int = 0) -> tuple[bytes, bytes | None]:
+        """Return the network as ONNX with seeded weights, and its recipe (None: no device can write it itself)."""
+        from search_spaces._recipe import to_onnx_and_recipe
+
+        return to_onnx_and_recipe(self.graph(architecture), seed)
+
+    def module(self, architecture: Architecture, seed: int = 0) -> nn.Module:
+        """Return the network as a PyTorch module in training mode with seeded weights."""
+        from search_spaces._torch import to_module
+
+        return to_module(self.graph(architecture), seed=seed)
 
     @abstractmethod
     def canonical(self, architecture: Architecture) -> str:

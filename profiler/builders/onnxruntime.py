@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hilnas.records import Artifact, Workload
-from profiler._plan import workload_graph
+from profiler._plan import workload_onnx
 from profiler.builders._base import Builder
 
 
@@ -16,9 +16,7 @@ class OnnxRuntime(Builder):
             digest = workload.subject.removeprefix("model:")
             data = self.artifacts.read(digest, ".onnx")
             return Artifact(workload, "onnxruntime", digest, len(data), str(self.artifacts.path(digest, ".onnx")))
-        from search_spaces._recipe import to_onnx_and_recipe
-
-        data, recipe = to_onnx_and_recipe(workload_graph(workload))
+        data, recipe = workload_onnx(workload)
         digest, path = self.artifacts.put(data, ".onnx")
-        _, recipe_path = self.artifacts.put(recipe, ".recipe")
-        return Artifact(workload, "onnxruntime", digest, len(data), str(path), str(recipe_path))
+        recipe_path = None if recipe is None else str(self.artifacts.put(recipe, ".recipe")[1])
+        return Artifact(workload, "onnxruntime", digest, len(data), str(path), recipe_path)
