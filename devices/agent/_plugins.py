@@ -2,7 +2,8 @@
 
 import importlib
 import pkgutil
-from typing import Any, List
+from functools import lru_cache
+from typing import Any, Tuple
 
 
 def load(folder: str, name: str) -> Any:
@@ -12,7 +13,11 @@ def load(folder: str, name: str) -> Any:
     return importlib.import_module(".%s.%s" % (folder, name), __package__)
 
 
-def names(folder: str) -> List[str]:
-    """Return the names of the public modules of a folder, sorted; nothing is imported but the folder itself."""
+@lru_cache(maxsize=None)
+def names(folder: str) -> Tuple[str, ...]:
+    """Return the names of the public modules of a folder, sorted; nothing is imported but the folder itself.
+
+    The folder is read once: reading it again for every sensor took longer than reading the sensors.
+    """
     package = importlib.import_module(".%s" % folder, __package__)
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")))
