@@ -396,19 +396,20 @@ def _judged(
             )
     samples = [bytes(row["samples"]) for row in rows]
     usable = [row for row in rows if row["status"] == "ok"]
-    wrong = sum(_is_wrong(row, truth, trial.throttled) for row in usable)
+    wrong = [text for row in usable if (text := _what_is_wrong(row, truth, trial.throttled))]
     return Outcome(
-        kind, struck, lost=lost, duplicated=len(samples) - len(set(samples)), wrong=wrong, orphans=orphans,
-        endless=endless, note="; ".join(notes)[:300],
+        kind, struck, lost=lost, duplicated=len(samples) - len(set(samples)), wrong=len(wrong), orphans=orphans,
+        endless=endless, note="; ".join(notes + wrong)[:600],
     )  # fmt: skip
 
 
-def _is_wrong(row: Any, truth: dict[str, float], throttled_during: tuple[float, float]) -> bool:
-    """Return whether a usable invocation is far from the truth, or was made while the board said that it throttles."""
-    value_s = float(np.median(np.frombuffer(row["samples"], "<f8")))
+def _what_is_wrong(row: Any, truth: dict[str, float], throttled_during: tuple[float, float]) -> str:
+    """Return what is wrong with a usable invocation: far from the truth, or made while the board throttled."""
+    samples = np.frombuffer(row["samples"], "<f8")
     expected_s = truth.get(row["workload"])
-    if expected_s is not None and abs(value_s / expected_s - 1) > _MAX_WRONG:
-        return True
+    if expected_s is not None and abs(float(np.median(samples)) / expected_s - 1) > _MAX_WRONG:
+        quartiles = ", ".join(f"{value / expected_s:.2f}" for value in np.quantile(samples, [0.05, 0.25, 0.5, 0.75]))
+        return f"quantiles 5, 25, 50, 75 over the truth: {quartiles}"
     began, ended = throttled_during
     at = datetime.fromisoformat(row["started_at"]).timestamp()
-    return began < at - float(row["wall_s"]) and at < ended
+    return "made while throttled" if began < at - float(row["wall_s"]) and at < ended else ""
