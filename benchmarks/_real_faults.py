@@ -53,8 +53,8 @@ class Trial:
     board: Board
     config: DeviceConfig
     rng: random.Random
-    #: When throttling was in force: numbers from within must not count.
-    throttled: tuple[float, float] = (0.0, 0.0)
+    #: When the board throttled or was somebody else's: numbers from within must not count.
+    forbidden: tuple[float, float] = (0.0, 0.0)
 
 
 #: Returns False when there was nothing that the fault could hit.
@@ -161,7 +161,7 @@ def throttled(trial: Trial) -> bool:
     trial.board.throttle(True)
     began = time.time()
     time.sleep(trial.rng.uniform(0.8, 2.0))
-    trial.throttled = (began, time.time())
+    trial.forbidden = (began, time.time())
     trial.board.throttle(False)
     return True
 
@@ -173,10 +173,15 @@ def clock_jumps(trial: Trial) -> bool:
 
 
 def second_user(trial: Trial) -> bool:
-    """Let somebody else ask for the board; they must be told, and not disturb."""
+    """Let somebody else ask for the board; they must be told, and not disturb, or have it for themselves.
+
+    They get it where the campaign has not begun yet, which is then the one that has to wait.
+    """
     other = SshLinux(trial.config.model_copy(update={"name": "other"}))
     with contextlib.suppress(DeviceBusy), other.session(Deadline.after(20.0)):
-        raise RuntimeError("two users on one board")
+        began = time.time()
+        time.sleep(1.0)
+        trial.forbidden = (began, time.time())
     return True
 
 
@@ -396,20 +401,24 @@ def _judged(
             )
     samples = [bytes(row["samples"]) for row in rows]
     usable = [row for row in rows if row["status"] == "ok"]
-    wrong = [text for row in usable if (text := _what_is_wrong(row, truth, trial.throttled))]
+    wrong = [text for row in usable if (text := _what_is_wrong(row, truth, trial.forbidden))]
     return Outcome(
         kind, struck, lost=lost, duplicated=len(samples) - len(set(samples)), wrong=len(wrong), orphans=orphans,
         endless=endless, note="; ".join(notes + wrong)[:600],
     )  # fmt: skip
 
 
-def _what_is_wrong(row: Any, truth: dict[str, float], throttled_during: tuple[float, float]) -> str:
-    """Return what is wrong with a usable invocation: far from the truth, or made while the board throttled."""
+def _what_is_wrong(row: Any, truth: dict[str, float], forbidden: tuple[float, float]) -> str:
+    """Return what is wrong with a usable invocation: far from the truth, or made when none could be."""
     samples = np.frombuffer(row["samples"], "<f8")
     expected_s = truth.get(row["workload"])
     if expected_s is not None and abs(float(np.median(samples)) / expected_s - 1) > _MAX_WRONG:
         quartiles = ", ".join(f"{value / expected_s:.2f}" for value in np.quantile(samples, [0.05, 0.25, 0.5, 0.75]))
         return f"quantiles 5, 25, 50, 75 over the truth: {quartiles}"
-    began, ended = throttled_during
+    began, ended = forbidden
     at = datetime.fromisoformat(row["started_at"]).timestamp()
-    return "made while throttled" if began < at - float(row["wall_s"]) and at < ended else ""
+    return (
+        "made while the board throttled or was somebody else's"
+        if began < at - float(row["wall_s"]) and at < ended
+        else ""
+    )
