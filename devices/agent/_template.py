@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import _plugins, _process, _worker
 from ._wire import MAX_LINE_BYTES, Closed, PipeLines
@@ -39,7 +39,7 @@ def serve(home: str, backend_name: str, options: Dict[str, Any]) -> None:
         except Closed:
             return
         if request is not None:
-            lines.send(_in_fresh_worker(backend, options, anew, dict(request, options=options)))
+            _in_fresh_worker(backend, options, anew, dict(request, options=options), lines.send)
 
 
 def work(backend_name: str, options: Dict[str, Any]) -> None:
@@ -52,7 +52,14 @@ def work(backend_name: str, options: Dict[str, Any]) -> None:
     _run_and_exit(backend, request, write_fd, parent)
 
 
-def _in_fresh_worker(backend: Any, options: Dict[str, Any], anew: List[str], request: Dict[str, Any]) -> Dict[str, Any]:
+def _in_fresh_worker(
+    backend: Any,
+    options: Dict[str, Any],
+    anew: List[str],
+    request: Dict[str, Any],
+    send: Callable[[Dict[str, Any]], None],
+) -> None:
+    """Send the answer of a fresh worker; once it has said all nobody waits while it gives its memory back."""
     began = time.perf_counter()
     oom_kills = _oom_kills()
     fork_safe = getattr(backend, "fork_safe", None)
@@ -62,12 +69,16 @@ def _in_fresh_worker(backend: Any, options: Dict[str, Any], anew: List[str], req
         pid, read_fd = _started(anew, request)
     data, in_time = _read_all(read_fd, float(request["timeout_s"]))
     os.close(read_fd)
+    said = _whole(data) if in_time else None
+    if said is not None:
+        send(dict(said, invocation_s=time.perf_counter() - began))
+        os.waitpid(pid, 0)
+        return
     if not in_time:
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
-    answer = _answer(data, status, in_time, _oom_kills() > oom_kills)
-    answer["invocation_s"] = time.perf_counter() - began
-    return answer
+    answer = _ended(status, in_time, _oom_kills() > oom_kills)
+    send(dict(answer, invocation_s=time.perf_counter() - began))
 
 
 def _forked(backend: Any, request: Dict[str, Any]) -> Tuple[int, int]:
@@ -125,7 +136,16 @@ def _read_all(fd: int, timeout_s: float) -> Tuple[bytes, bool]:
         size += len(chunk)
 
 
-def _answer(data: bytes, status: int, in_time: bool, out_of_memory: bool) -> Dict[str, Any]:
+def _whole(data: bytes) -> Optional[Dict[str, Any]]:
+    """Return what a worker said, None where it did not come to the end."""
+    try:
+        return dict(json.loads(data.decode("utf-8")))
+    except ValueError:
+        return None
+
+
+def _ended(status: int, in_time: bool, out_of_memory: bool) -> Dict[str, Any]:
+    """Return why a worker has not answered."""
     if not in_time:
         return {"ok": False, "stage": "timeout", "cause": "no answer in time; the worker was killed"}
     killed_by = _signal_of(status)
@@ -133,11 +153,7 @@ def _answer(data: bytes, status: int, in_time: bool, out_of_memory: bool) -> Dic
         return {"ok": False, "stage": "memory", "cause": "the kernel killed the worker: out of memory"}
     if killed_by is not None:
         return {"ok": False, "stage": "killed", "cause": "the worker was killed by signal %d" % killed_by}
-    try:
-        answer = json.loads(data.decode("utf-8"))
-    except ValueError:
-        return {"ok": False, "stage": "killed", "cause": "the worker ended without an answer (status %d)" % status}
-    return dict(answer)
+    return {"ok": False, "stage": "killed", "cause": "the worker ended without an answer (status %d)" % status}
 
 
 def _oom_kills() -> int:
