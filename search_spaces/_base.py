@@ -26,6 +26,8 @@ class SearchSpace(ABC):
     """
 
     name: ClassVar[str]
+    #: What whoever reads a latency of this space has to know; `hilnas profile` says it.
+    latency_note: ClassVar[str] = ""
 
     @property
     @abstractmethod

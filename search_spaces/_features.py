@@ -33,7 +33,8 @@ FEATURES: tuple[str, ...] = (*(f"{what}_{name}" for name in _CLASSES for what in
 def physical_features(graph: Graph) -> NDArray[np.float64]:
     """Return the features of a graph, shape (len(FEATURES),); all 0 where the output ignores the input.
 
-    Per class of kernel: how many, their multiply-adds, the activation bytes they read and write. Then weight bytes,
+    Per class of kernel: how many, their multiply-adds, the activation bytes they read and write; what rounds a tensor
+    to fixed point counts as a normalisation, since it passes over a tensor as they do. Then weight bytes,
     the sums of multiply-adds and of activation bytes, multiply-adds per byte moved, distinct tensors between blocks
     that a ReLU reads (a runtime shares their result) with their bytes, operators on the longest path, and the most
     bytes and the most tensors between blocks alive at once.
@@ -72,8 +73,8 @@ def _class_of(operator: Operator) -> str | None:
         if operator.groups > 1 and operator.groups == operator.input_spec.shape[1]:
             return "depthwise"
         return {1: "conv1x1", 3: "conv3x3"}.get(operator.kernel, "conv_other")
-    classes = {"linear": "linear", "avg_pool2d": "pool", "global_avg_pool": "pool"}
-    return {**classes, "add": "add", "relu": "relu", "batch_norm": "norm"}.get(operator.kind)
+    classes = {"linear": "linear", "avg_pool2d": "pool", "max_pool2d": "pool", "global_avg_pool": "pool"}
+    return {**classes, "add": "add", "relu": "relu", "batch_norm": "norm", "quantise": "norm"}.get(operator.kind)
 
 
 def _depth(graph: Graph) -> int:

@@ -14,7 +14,21 @@ from functools import cached_property
 from math import prod
 from typing import Literal, NamedTuple
 
-OperatorKind = Literal["conv2d", "batch_norm", "relu", "avg_pool2d", "global_avg_pool", "linear", "add", "zeros"]
+from search_spaces._quantiser import FixedPoint
+
+OperatorKind = Literal[
+    "conv2d",
+    "batch_norm",
+    "relu",
+    "avg_pool2d",
+    "max_pool2d",
+    "global_avg_pool",
+    "flatten",
+    "linear",
+    "add",
+    "zeros",
+    "quantise",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +54,9 @@ class Operator:
     """One operator inside a block.
 
     `inputs` name earlier operators of the block or its inputs (`in0`, `in1` ...); its own name is its output.
-    conv2d uses kernel, stride, padding, groups, bias; avg_pool2d kernel, stride, padding (padding is not counted).
+    conv2d uses kernel, stride, padding, groups, bias; avg_pool2d and max_pool2d kernel, stride, padding (padding is not
+    counted). `fraction_bits` makes numbers fixed point: the weights and the bias of a conv2d, of `weight_bits` in all,
+    or the result of a quantise, of its spec's bits in all.
     """
 
     name: str
@@ -54,6 +70,15 @@ class Operator:
     groups: int = 1
     bias: bool = False
     weight_bits: int = 32
+    fraction_bits: int | None = None
+
+    @property
+    def form(self) -> FixedPoint | None:
+        """Return the fixed-point format of a convolution's weights or of a quantiser's result, else None."""
+        if self.fraction_bits is None:
+            return None
+        bits = self.output_spec.bits if self.kind == "quantise" else self.weight_bits
+        return FixedPoint(bits - self.fraction_bits, self.fraction_bits)
 
     @property
     def macs(self) -> int:
@@ -97,24 +122,34 @@ class Block:
 
     @cached_property
     def folded(self) -> dict[str, str]:
-        """Return convolution -> the normalisation that is its only reader and disappears into it at inference."""
-        kinds = {operator.name: operator.kind for operator in self.operators}
+        """Return convolution -> the normalisation that is its only reader and disappears into it at inference.
+
+        It does not where the weights are fixed point: multiplied with something they would no longer be.
+        """
+        foldable = {op.name for op in self.operators if op.kind == "conv2d" and op.form is None}
         reads = Counter(name for operator in self.operators for name in operator.inputs)
         return {
             operator.inputs[0]: operator.name
             for operator in self.operators
-            if operator.kind == "batch_norm"
-            and kinds.get(operator.inputs[0]) == "conv2d"
-            and reads[operator.inputs[0]] == 1
+            if operator.kind == "batch_norm" and operator.inputs[0] in foldable and reads[operator.inputs[0]] == 1
         }
 
     @cached_property
+    def stepwise(self) -> frozenset[str]:
+        """Return the normalisations that read a fixed-point convolution: all views compute them in the same steps."""
+        exact = {op.name for op in self.operators if op.kind == "conv2d" and op.form is not None}
+        return frozenset(op.name for op in self.operators if op.kind == "batch_norm" and op.inputs[0] in exact)
+
+    @cached_property
     def key(self) -> str:
-        """Return the lookup key: kind, full shapes and bits (`nor_conv_3x3/1x16x32x32/1x16x32x32/w32a32`)."""
+        """Return the lookup key: kind, full shapes and bits (`nor_conv_3x3/1x16x32x32/1x16x32x32/w32a32`).
+
+        Fixed-point weights are named by both numbers of their format: `w1.3`.
+        """
         shapes = [self.inputs[0], self.output] if self.inputs else [self.output]
         text = "/".join("x".join(map(str, spec.shape)) for spec in shapes)
-        weight_bits = next((op.weight_bits for op in self.operators if op.params), 32)
-        return f"{self.kind}/{text}/w{weight_bits}a{shapes[0].bits}"
+        weights = next((op.form or op.weight_bits for op in self.operators if op.params), 32)
+        return f"{self.kind}/{text}/w{weights}a{shapes[0].bits}"
 
 
 class Call(NamedTuple):

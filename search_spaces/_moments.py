@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import sqrt
 
 from search_spaces._graph import Call, Graph, Operator
+from search_spaces._quantiser import FixedPoint, normal_mean_square
 
 #: A tensor as a sum of independent sources of mean square 1: source -> coefficient.
 Mixture = dict[str, float]
@@ -18,8 +19,9 @@ def running_variances(graph: Graph) -> dict[str, float]:
     """Return `call.operator` -> estimated mean square of what each batch normalisation reads.
 
     The input has mean square 1. Random weights make a new, independent source: He-normal ones double the mean square,
-    ReLU halves it, normalisation makes it 1. Sums and averages are linear, so that a skip that meets itself again
-    counts in full (an average is taken to keep its input's size). Constant zeros get variance 1.
+    ReLU halves it, normalisation makes it 1, rounding to a format makes it that of a rounded normal number. Sums and
+    averages are linear, so that a skip that meets itself again counts in full (an average or a maximum is taken to
+    keep its input's size). Constant zeros get variance 1.
     """
     tensors: dict[str, Mixture] = {"input": {"input": 1.0}}
     found: dict[str, float] = {}
@@ -35,6 +37,28 @@ def running_variances(graph: Graph) -> dict[str, float]:
     return found
 
 
+def weight_deviation(operator: Operator) -> float:
+    """Return the standard deviation of the seeded weights of a convolution or a linear layer: He-normal, fan in.
+
+    Fixed-point weights get at least half a step: He-normal ones would all round to 0 in a coarse format.
+    """
+    he_normal = sqrt(2.0 / _fan_in(operator))
+    return he_normal if operator.form is None else max(he_normal, 0.5 * operator.form.step)
+
+
+def _fan_in(operator: Operator) -> int:
+    window = operator.kernel**2 if operator.kind == "conv2d" else 1
+    return operator.input_spec.shape[1] // operator.groups * window
+
+
+def _inside(operator: Operator) -> float:
+    """Return the share of a convolution's products that padding leaves: on small pictures few of a large window."""
+    before, after = operator.input_spec.shape[2], operator.output_spec.shape[2]
+    places = range(-operator.padding, operator.kernel - operator.padding)
+    inside = sum(0 <= i * operator.stride + place < before for i in range(after) for place in places)
+    return (inside / (after * operator.kernel)) ** 2
+
+
 def _input(call: Call, source: str, tensors: dict[str, Mixture], local: dict[str, Mixture]) -> Mixture:
     if source.startswith("in") and source[2:].isdigit():
         return tensors[call.inputs[int(source[2:])]]
@@ -48,14 +72,29 @@ def _output(operator: Operator, name: str, inputs: list[Mixture]) -> Mixture:
     if kind == "add":
         left, right = inputs
         return {**left, **{source: left.get(source, 0.0) + value for source, value in right.items()}}
-    if kind in ("avg_pool2d", "global_avg_pool"):
+    if kind in ("avg_pool2d", "max_pool2d", "global_avg_pool", "flatten"):
         return inputs[0]
     mean_square = _mean_square(inputs[0])
     if mean_square == 0.0:
         return {}
     if kind == "batch_norm":
         return {name: 1.0}
-    return {name: sqrt(mean_square / 2 if kind == "relu" else 2 * mean_square)}
+    if kind == "relu":
+        return {name: sqrt(mean_square / 2)}
+    if operator.form is None:
+        return {name: sqrt(2 * mean_square)}
+    if kind == "quantise":
+        return {name: sqrt(_rounded(inputs[0], operator.form))}
+    weight_square = normal_mean_square(weight_deviation(operator), operator.form)
+    return {name: sqrt(_fan_in(operator) * _inside(operator) * weight_square * mean_square)}
+
+
+def _rounded(mixture: Mixture, form: FixedPoint) -> float:
+    """Return the mean square of a tensor after rounding: the network's input is normal, others are what ReLU leaves."""
+    mean_square = _mean_square(mixture)
+    if "input" in mixture:
+        return normal_mean_square(sqrt(mean_square), form)
+    return normal_mean_square(sqrt(2 * mean_square), form, rectified=True)
 
 
 def _mean_square(mixture: Mixture) -> float:

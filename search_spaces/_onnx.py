@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, TensorProto, helper
 
 from search_spaces._graph import Block, Call, Graph, Operator, OperatorKind
+from search_spaces._quantiser import FixedPoint, quantise
 from search_spaces._weights import Weights, make_weights
 
 #: The newest that ONNX Runtime 1.10 reads, the last one for the Python 3.6 of older Jetsons.
@@ -25,6 +26,8 @@ _ONNX_KINDS: dict[OperatorKind, str] = {
     "linear": "Gemm",
     "batch_norm": "BatchNormalization",
     "avg_pool2d": "AveragePool",
+    "max_pool2d": "MaxPool",
+    "flatten": "Flatten",
     "relu": "Relu",
     "add": "Add",
     "zeros": "Identity",
@@ -35,7 +38,8 @@ def to_onnx(graph: Graph, weights: Weights | None = None, seed: int = 0) -> byte
     """Return the network as ONNX: input `input`, output `output`, fixed shapes, the same bytes for the same graph.
 
     What cannot reach the output is left out, as every exporter does; normalisation is folded into a convolution
-    before it. `weights` are those of `make_weights` or `read_weights`; missing means seeded ones.
+    before it. Fixed-point weights are written rounded; tensors are rounded on the way by standard operators, all of it
+    in floating point. `weights` are those of `make_weights` or `read_weights`; missing means seeded ones.
     """
     graph = graph.without_dead()
     return Writer(make_weights(graph, seed) if weights is None else weights).model(graph)
@@ -52,6 +56,8 @@ class _Step(NamedTuple):
     #: `.name` of the result, nothing for the result of the block.
     result: str
     attributes: tuple[AttributeProto, ...]
+    #: Whether this normalisation is written as a division and an addition.
+    stepwise: bool
 
 
 class Writer:
@@ -87,12 +93,15 @@ class Writer:
         """Append the nodes of one call."""
         for step in _steps(call.block):
             inputs = [call.inputs[item] if isinstance(item, int) else call.name + item for item in step.sources]
-            inputs += self._constants(call.name, step)
             output = call.name + step.result
             if step.operator.kind == "global_avg_pool":
-                self._node("GlobalAveragePool", inputs, f"{output}.pooled", ())
-                self._node("Flatten", [f"{output}.pooled"], output, ())
+                self._chain([("GlobalAveragePool", [], ".pooled"), ("Flatten", [], "")], inputs, output)
+            elif step.operator.form is not None and step.operator.kind == "quantise":
+                self._chain(self._rounding(step.operator.form), inputs, output)
+            elif step.stepwise:
+                self._chain(self._normalising(f"{call.name}.{step.operator.name}"), inputs, output)
             else:
+                inputs += self._constants(call.name, step)
                 self._node(_ONNX_KINDS[step.operator.kind], inputs, output, step.attributes)
 
     def _network(self, graph: Graph) -> bytes:
@@ -112,6 +121,40 @@ class Writer:
         node = onnx.NodeProto(op_type=kind, name=output, input=inputs, output=[output], attribute=attributes)
         self._nodes.append(node)
 
+    def _chain(self, links: Sequence[tuple[str, list[str], str]], inputs: list[str], output: str) -> None:
+        """Append nodes one after the other: kind, names of constants, what is added to the name of the result."""
+        for kind, constants, suffix in links:
+            self._node(kind, [*inputs, *constants], output + suffix, ())
+            inputs = [output + suffix]
+
+    def _rounding(self, form: FixedPoint) -> list[tuple[str, list[str], str]]:
+        """Return the nodes that round to a format: `quantise`, step by step."""
+        numbers = {"lowest": form.lowest, "highest": form.highest, "scale": form.scale, "step": form.step}
+        names = {
+            name: self._initializer(f"fixed{form}.{name}", np.array(number, np.float32))
+            for name, number in numbers.items()
+        }
+        return [
+            ("Clip", [names["lowest"], names["highest"]], ".clamped"),
+            ("Mul", [names["scale"]], ".scaled"),
+            ("Round", [], ".rounded"),
+            ("Mul", [names["step"]], ""),
+        ]
+
+    def _normalising(self, prefix: str) -> list[tuple[str, list[str], str]]:
+        """Return the nodes that normalise as `StepwiseBatchNorm2d` does.
+
+        A division, since runtimes fold a multiplication into the weights, which would be fixed point no longer.
+        """
+        with np.errstate(divide="ignore"):  # a channel whose weight is 0: divided by infinity
+            divisor = np.sqrt(self._weights[f"{prefix}.running_var"] + EPSILON) / self._weights[f"{prefix}.weight"]
+        shift = self._weights[f"{prefix}.bias"] - self._weights[f"{prefix}.running_mean"] / divisor
+        names = [
+            self._initializer(f"{prefix}.{name}", values[:, None, None])
+            for name, values in (("divisor", divisor), ("shift", shift))
+        ]
+        return [("Div", names[:1], ".divided"), ("Add", names[1:], "")]
+
     def _constants(self, call: str, step: _Step) -> list[str]:
         """Add what a node reads besides tensors and return the names."""
         operator = step.operator
@@ -128,6 +171,8 @@ class Writer:
         bias = self._weights[f"{prefix}.bias"] if operator.bias else None
         if step.normalisation is not None:
             weight, bias = self._folded(f"{call}.{step.normalisation}", weight, bias)
+        if operator.form is not None:
+            weight, bias = quantise(weight, operator.form), None if bias is None else quantise(bias, operator.form)
         names = [self._initializer(f"{prefix}.weight", weight)]
         return names if bias is None else [*names, self._initializer(f"{prefix}.bias", bias)]
 
@@ -168,6 +213,7 @@ def _steps(block: Block) -> tuple[_Step, ...]:
                 tuple(_source(name) for name in operator.inputs),
                 "" if result == block.operators[-1].name else f".{result}",
                 _attributes(operator),
+                operator.name in block.stepwise,
             )
         )
     return tuple(steps)
@@ -182,7 +228,7 @@ def _attributes(operator: Operator) -> tuple[AttributeProto, ...]:
         return (helper.make_attribute("transB", 1),)
     if operator.kind == "batch_norm":
         return (helper.make_attribute("epsilon", float(EPSILON)),)
-    if operator.kind not in ("conv2d", "avg_pool2d"):
+    if operator.kind not in ("conv2d", "avg_pool2d", "max_pool2d"):
         return ()
     window = (
         helper.make_attribute("kernel_shape", [operator.kernel] * 2),

@@ -7,6 +7,7 @@ its `pieces` in order:
     ["copy", n]                      the next n bytes
     ["fill", value, n]               n times a float32
     ["pool", start, n, [f, ...]]     n numbers of the pool from start on, multiplied with one float32 after the other
+    ["fixed", start, n, [f, ...], i, b]  the same, rounded to fixed point of i integer and b fraction bits
 
 `devices/agent/_assemble.py` reads it.
 """
@@ -17,7 +18,8 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import astuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 from hilnas.errors import UsageError
 from search_spaces._graph import Graph
 from search_spaces._onnx import Writer, folded_scale
+from search_spaces._quantiser import FixedPoint, quantise
 from search_spaces._weights import POOL_VERSION, Weights, cut, make_pool, make_weights, parameters, pool_start
 
 FORMAT = 1
@@ -42,7 +45,7 @@ def to_onnx_and_recipe(graph: Graph, seed: int = 0) -> tuple[bytes, bytes]:
         raise UsageError(f"{seed} is no seed of a recipe", f"Seeds go from 0 to {MAX_SEED}.")
     graph = graph.without_dead()
     weights = make_weights(graph, seed)
-    factors = _factors(graph, weights)
+    sources = _sources(graph, weights)
     recipe = _Recipe(make_pool(seed))
     model: list[bytes | memoryview] = []
     for piece in Writer(weights).pieces(graph):
@@ -50,10 +53,23 @@ def to_onnx_and_recipe(graph: Graph, seed: int = 0) -> tuple[bytes, bytes]:
             recipe.copy(piece)
             model.append(piece)
         else:
-            recipe.tensor(*piece, factors.get(piece[0], ()))
+            recipe.tensor(*piece, sources.get(piece[0]))
             model.append(piece[1].data)
     data = b"".join(model)
     return data, recipe.packed(data, seed)
+
+
+class _Source(NamedTuple):
+    """How a tensor comes from the pool: multiplied with one factor after the other, then rounded, where it is."""
+
+    factors: tuple[np.float32, ...]
+    form: FixedPoint | None
+
+    def values(self, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the tensor of the pool's numbers."""
+        for factor in self.factors:
+            numbers = numbers * factor
+        return numbers if self.form is None else quantise(numbers, self.form)
 
 
 class _Recipe:
@@ -72,12 +88,13 @@ class _Recipe:
         else:
             self._pieces.append(["copy", len(data)])
 
-    def tensor(self, name: str, values: NDArray[np.float32], factors: tuple[np.float32, ...]) -> None:
+    def tensor(self, name: str, values: NDArray[np.float32], source: _Source | None) -> None:
         """Append a tensor in the shortest form that gives exactly its bits."""
         if _is_constant(values):
             self._pieces.append(["fill", float(values.flat[0]), values.size])
-        elif factors and _same_bits(values, _product(cut(self._pool, name, values.shape), factors)):
-            self._pieces.append(["pool", pool_start(name), values.size, [float(factor) for factor in factors]])
+        elif source is not None and _same_bits(values, source.values(cut(self._pool, name, values.shape))):
+            kind, form = ("pool", []) if source.form is None else ("fixed", list(astuple(source.form)))
+            self._pieces.append([kind, pool_start(name), values.size, [float(item) for item in source.factors], *form])
         else:
             self.copy(values.tobytes())
 
@@ -94,28 +111,24 @@ class _Recipe:
         return zlib.compress(b"\n".join((line, b"".join(self._copied))), 9)
 
 
-def _factors(graph: Graph, weights: Weights) -> Mapping[str, tuple[np.float32, ...]]:
-    """Return tensor -> what its numbers of the pool are multiplied with: its scale, then that of a normalisation.
+def _sources(graph: Graph, weights: Weights) -> Mapping[str, _Source]:
+    """Return tensor -> how its numbers come from the pool: its scale, then that of a normalisation.
 
     One number stands for all channels of a normalisation; where they differ the tensor will not agree and is copied.
     """
     found = {}
     for call in graph.calls:
+        forms = {operator.name: operator.form for operator in call.block.operators}
         for parameter in parameters(call.block):
             if parameter.constant is not None or parameter.name.endswith(".running_var"):
                 continue
+            layer = parameter.name.removesuffix(".weight")
             scales: tuple[np.float32, ...] = (np.float32(parameter.scale),)
-            normalisation = call.block.folded.get(parameter.name.removesuffix(".weight"))
+            normalisation = call.block.folded.get(layer)
             if normalisation is not None:
                 scales = (*scales, folded_scale(weights, f"{call.name}.{normalisation}")[0])
-            found[f"{call.name}.{parameter.name}"] = scales
+            found[f"{call.name}.{parameter.name}"] = _Source(scales, forms[layer])
     return found
-
-
-def _product(values: NDArray[np.float32], factors: tuple[np.float32, ...]) -> NDArray[np.float32]:
-    for factor in factors:
-        values = values * factor
-    return values
 
 
 def _is_constant(values: NDArray[np.float32]) -> bool:

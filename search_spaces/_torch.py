@@ -12,17 +12,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from search_spaces._graph import Graph, Operator
+from search_spaces._quantiser_torch import FixedPointConv2d, Quantiser, Ste, StepwiseBatchNorm2d
 from search_spaces._weights import Weights, make_weights
 
 Compute = Callable[..., Tensor]
 
 
 class GraphModule(nn.Module):
-    """Runs every call of a graph, the dead ones included: the network as it is trained."""
+    """Runs every call of a graph, the dead ones included: the network as it is trained.
 
-    def __init__(self, graph: Graph) -> None:
+    `ste` is the gradient of rounding, where numbers are fixed point.
+    """
+
+    def __init__(self, graph: Graph, ste: Ste = "identity") -> None:
         super().__init__()
         self.graph = graph
+        self._ste: Ste = ste
         self.layers = nn.ModuleDict()
         #: Name of a layer -> `call.operator`, the prefix of its weights (a module's name has no dots).
         self.prefixes: dict[str, str] = {}
@@ -33,7 +38,8 @@ class GraphModule(nn.Module):
             for operator in call.block.operators:
                 names = tuple(_global_name(call.name, call.inputs, source) for source in operator.inputs)
                 output = call.name if operator.name == last else f"{call.name}.{operator.name}"
-                self._steps.append((output, self._compute(call.name, operator), names))
+                stepwise = operator.name in call.block.stepwise
+                self._steps.append((output, self._compute(call.name, operator, stepwise), names))
         read = {name for call in graph.calls for name in call.inputs}
         self._dead_ends = [call.name for call in graph.calls if call.name not in read and call.name != graph.output]
 
@@ -52,8 +58,8 @@ class GraphModule(nn.Module):
             result = result + 0.0 * tensors[name].mean()
         return result
 
-    def _compute(self, call: str, operator: Operator) -> Compute:
-        layer = _layer(operator)
+    def _compute(self, call: str, operator: Operator, stepwise: bool) -> Compute:
+        layer = StepwiseBatchNorm2d(operator.output_spec.shape[1]) if stepwise else _layer(operator, self._ste)
         if layer is None:
             return _function(operator)
         name = f"{call}__{operator.name}"
@@ -62,10 +68,10 @@ class GraphModule(nn.Module):
         return layer
 
 
-def to_module(graph: Graph, weights: Weights | None = None, seed: int = 0) -> GraphModule:
+def to_module(graph: Graph, weights: Weights | None = None, seed: int = 0, ste: Ste = "identity") -> GraphModule:
     """Return the network as a module in training mode, with the given weights or the seeded ones."""
     with torch.random.fork_rng(devices=[]):  # torch draws weights that are replaced here
-        module = GraphModule(graph)
+        module = GraphModule(graph, ste)
     load_weights(module, make_weights(graph, seed) if weights is None else weights)
     return module
 
@@ -97,18 +103,13 @@ def _global_name(call: str, inputs: tuple[str, ...], source: str) -> str:
     return f"{call}.{source}"
 
 
-def _layer(operator: Operator) -> nn.Module | None:
+def _layer(operator: Operator, ste: Ste) -> nn.Module | None:
     before, after = operator.input_spec.shape[1], operator.output_spec.shape[1]
+    window = (operator.kernel, operator.stride, operator.padding)
+    if operator.kind == "conv2d" and operator.form is not None:
+        return FixedPointConv2d((before, after), *window, operator.groups, operator.bias, operator.form, ste)
     if operator.kind == "conv2d":
-        return nn.Conv2d(
-            before,
-            after,
-            operator.kernel,
-            operator.stride,
-            operator.padding,
-            groups=operator.groups,
-            bias=operator.bias,
-        )
+        return nn.Conv2d(before, after, *window, groups=operator.groups, bias=operator.bias)
     if operator.kind == "linear":
         return nn.Linear(before, after, bias=operator.bias)
     if operator.kind == "batch_norm":
@@ -116,7 +117,14 @@ def _layer(operator: Operator) -> nn.Module | None:
     if operator.kind == "relu":
         return nn.ReLU()
     if operator.kind == "avg_pool2d":
-        return nn.AvgPool2d(operator.kernel, operator.stride, operator.padding, count_include_pad=False)
+        return nn.AvgPool2d(*window, count_include_pad=False)
+    if operator.kind == "max_pool2d":
+        return nn.MaxPool2d(*window)
+    if operator.kind == "flatten":
+        return nn.Flatten()
+    if operator.kind == "quantise":
+        assert operator.form is not None
+        return Quantiser(operator.form, ste)
     return None
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces._graph import Block, Graph, Operator
-from search_spaces._moments import running_variances
+from search_spaces._moments import running_variances, weight_deviation
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -38,6 +38,8 @@ class Parameter:
 
 def make_weights(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.float32]]:
     """Return weights by `call.operator.parameter`: He-normal convolutions (fan in), normalisation that normalises.
+
+    Fixed-point weights are those before rounding, large enough that some are left after it.
 
     The same name, shape and seed give the same bits on every machine. Constants are shared and read-only. Values are
     cut from one pool of normal numbers at a place that depends on the name: copying costs a tenth of drawing.
@@ -72,7 +74,7 @@ def _parameters(operator: Operator) -> list[Parameter]:
         return []
     kernel = (operator.kernel, operator.kernel) if operator.kind == "conv2d" else ()
     shape = (after[1], before[1] // operator.groups, *kernel)
-    weight = Parameter(f"{operator.name}.weight", shape, scale=sqrt(2.0 / prod(shape[1:])))
+    weight = Parameter(f"{operator.name}.weight", shape, scale=weight_deviation(operator))
     return [weight, _constant(f"{operator.name}.bias", after[1], 0.0)] if operator.bias else [weight]
 
 

@@ -24,6 +24,10 @@ _MAX_FLOAT32 = float(2**128 - 2**104)
 #: Factors so few and small that no product of them leaves float32.
 _MAX_FACTORS = 4
 _MAX_FACTOR = 1e6
+#: Fixed-point numbers of so many bits are exact in float32.
+_MAX_BITS = 24
+#: Pieces that are cut from the pool.
+_FROM_POOL = ("pool", "fixed")
 #: Pools of other seeds that are kept.
 _MAX_POOLS = 4
 _DIGEST_BYTES = 32
@@ -43,7 +47,7 @@ def assemble(recipe: bytes, pool_folder: str) -> bytes:
     head, copied = _unpacked(recipe)
     size, pieces = _checked(head, len(copied))
     pool = b""
-    if any(piece[0] == "pool" for piece in pieces):
+    if any(piece[0] in _FROM_POOL for piece in pieces):
         pool = load_pool(head["pool"]["seed"], pool_folder)
     data = b"".join(_parts(pieces, copied, pool))
     if len(data) != size or sha256(data) != head["sha256"]:
@@ -180,12 +184,27 @@ def _piece_bytes(piece: Any) -> int:
             return int(values[0])
         if kind == "fill" and len(values) == 2 and _is_float(values[0], _MAX_FLOAT32) and _is_count(values[1]):
             return int(values[1]) * 4
-        if kind == "pool" and len(values) == 3 and _within(values[0], 0, POOL_NUMBERS - 1) and _is_count(values[1]):
-            factors = values[2]
-            if isinstance(factors, list) and len(factors) <= _MAX_FACTORS:
-                if all(_is_float(factor, _MAX_FACTOR) for factor in factors):
-                    return int(values[1]) * 4
+        if kind == "pool" and len(values) == 3 and _is_cut(values):
+            return int(values[1]) * 4
+        if kind == "fixed" and len(values) == 5 and _is_cut(values) and _is_format(values[3], values[4]):
+            return int(values[1]) * 4
     raise RecipeError("not a piece of a recipe: %s" % str(piece)[:80])
+
+
+def _is_cut(values: List[Any]) -> bool:
+    """Return whether values begin with start, number and factors of a cut from the pool."""
+    if not _within(values[0], 0, POOL_NUMBERS - 1) or not _is_count(values[1]):
+        return False
+    factors = values[2]
+    return (
+        isinstance(factors, list)
+        and len(factors) <= _MAX_FACTORS
+        and all(_is_float(factor, _MAX_FACTOR) for factor in factors)
+    )
+
+
+def _is_format(integer_bits: Any, fraction_bits: Any) -> bool:
+    return _within(integer_bits, 1, _MAX_BITS) and _within(fraction_bits, 0, _MAX_BITS - integer_bits)
 
 
 def _is_count(value: Any) -> bool:
@@ -210,7 +229,8 @@ def _parts(pieces: List[Any], copied: memoryview, pool: bytes) -> Iterator[Any]:
         elif piece[0] == "fill":
             yield array("f", [piece[1]]).tobytes() * piece[2]
         else:
-            yield _scaled(_cut(pool, piece[1], piece[2]), piece[3], numpy)
+            values = _scaled(_cut(pool, piece[1], piece[2]), piece[3], numpy)
+            yield _rounded(values, piece[4], piece[5], numpy) if piece[0] == "fixed" else values
 
 
 def _cut(pool: bytes, start: int, n: int) -> bytes:
@@ -233,6 +253,22 @@ def _scaled(values: bytes, factors: List[float], numpy: Any) -> bytes:
     for factor in factors:
         numbers = array("f", [number * factor for number in numbers])
     return numbers.tobytes()
+
+
+def _rounded(values: bytes, integer_bits: int, fraction_bits: int, numpy: Any) -> bytes:
+    """Return float32 numbers rounded to fixed point, half to even, clamped to its range, without a negative zero.
+
+    All steps are exact: the numbers are scaled by powers of two.
+    """
+    scale, limit = float(2**fraction_bits), float(2 ** (integer_bits - 1))
+    highest = limit - 1.0 / scale
+    if numpy is not None:
+        clamped = numpy.clip(numpy.frombuffer(values, "<f4"), numpy.float32(-limit), numpy.float32(highest))
+        steps = numpy.round(clamped * numpy.float32(scale))
+        found: bytes = (steps * numpy.float32(1.0 / scale) + numpy.float32(0.0)).tobytes()
+        return found
+    numbers = array("f", values)
+    return array("f", [round(min(max(number, -limit), highest) * scale) / scale for number in numbers]).tobytes()
 
 
 @lru_cache(maxsize=2)
