@@ -14,6 +14,7 @@ from devices._board_link import BoardLink
 from devices._checks import agent_checks, fingerprint_of
 from devices._conversation import Conversation
 from devices._errors import translated
+from devices._runtimes import need_for_boards
 from hilnas.deadline import Deadline
 from hilnas.errors import HilnasError
 from hilnas.records import Environment, MeasurementProtocol
@@ -45,6 +46,7 @@ class Board(Device):
         """Return how far we get: connection, agent, runtime, sensors, and what would mend what is not well."""
         link = BoardLink(self.config, lease=False)
         try:
+            need_for_boards(self.config.name, self.backend)
             with translated(self.config.name):
                 began = time.monotonic()
                 conversation = Conversation(self.config.name, link.start(Deadline.after(60.0)), Deadline.after(60.0))
@@ -95,6 +97,7 @@ class Board(Device):
 
     @contextmanager
     def _opened(self, link: BoardLink, deadline: Deadline) -> Iterator[AgentSession]:
+        need_for_boards(self.config.name, self.backend)
         session = AgentSession(self.config, self.backend, link)
         try:
             with translated(self.config.name):

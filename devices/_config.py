@@ -32,8 +32,12 @@ class BackendOptions(_Strict):
     provider: Literal["cpu", "xnnpack", "cuda", "tensorrt"] = "cpu"
     strict: bool = False
     profile_nodes: bool = False
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    precision: Literal["fp32", "tf32", "fp16", "bf16", "int8"] = "fp32"
     workspace_mib: Annotated[int, Field(ge=16, le=65536)] = 1024
+    #: The GPU that is measured: its number as in nvidia-smi, or its UUID.
+    device: Annotated[str, Field(pattern=r"^(|cuda:\d{1,2}|(GPU|MIG)-[0-9A-Za-z/-]{1,80})$")] = ""
+    #: Whether a call on a GPU includes bringing its input there and its output back.
+    copies: bool = True
 
 
 class SshOptions(_Strict):
@@ -84,16 +88,28 @@ class PowerOptions(_Strict):
 
 
 class MeterOptions(_Strict):
-    """An external power meter: a command on the board that prints watts."""
+    """An external power meter: a command on the device that prints watts."""
 
     argv: Annotated[tuple[Annotated[str, Field(max_length=1000)], ...], Field(max_length=32)] = ()
     timeout_s: Annotated[float, Field(gt=0, le=10)] = 2.0
 
 
+class EnergyOptions(_Strict):
+    """Which sensor tells what an inference takes, and for how long it is read at least."""
+
+    sensor: Annotated[str, Field(pattern="^(auto|command|ina3221|pi_pmic|rapl|nvml)$")] = "auto"
+    idle_s: Annotated[float, Field(ge=0.1, le=600)] = 15.0
+    active_s: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
+    active_calls: Annotated[int, Field(ge=1, le=10**6)] = 10
+    sensor_updates: Annotated[int, Field(ge=2, le=1000)] = 50
+
+
 class FakeOptions(_Strict):
-    """The script of a fake device: times in seconds, faults as probabilities of an invocation."""
+    """The script of a fake device: times in seconds, faults as probabilities of an invocation; 0 W: no sensor."""
 
     latency_s: Annotated[float, Field(gt=0)] = 1e-3
+    power_w: Annotated[float, Field(ge=0, le=1e4)] = 0.0
+    idle_power_w: Annotated[float, Field(ge=0, le=1e4)] = 0.0
     noise: Annotated[float, Field(ge=0, le=1)] = 0.01
     between: Annotated[float, Field(ge=0, le=1)] = 0.003
     drift_per_invocation: Annotated[float, Field(ge=-0.1, le=0.1)] = 0.0
@@ -116,6 +132,7 @@ class DeviceConfig(_Strict):
     ssh: SshOptions = SshOptions()
     power: PowerOptions = PowerOptions()
     meter: MeterOptions = MeterOptions()
+    energy: EnergyOptions = EnergyOptions()
     fake: FakeOptions = FakeOptions()
 
     @field_validator("name")

@@ -114,9 +114,9 @@ def test_nothing_is_left_when_the_session_ends(model):
 def test_the_agent_ends_with_a_controller_that_is_killed(model):
     script = (
         "import sys, time\n"
-        "from devices.local_cpu import _Processes\n"
+        "from devices._local import Processes\n"
         "from hilnas.deadline import Deadline\n"
-        "lines = _Processes().start(Deadline.after(20))\n"
+        "lines = Processes().start(Deadline.after(20))\n"
         "lines.receive(20)\n"
         "protocol = {'min_warmup_s': 5, 'max_warmup_s': 20, 'timeout_s': 60}\n"
         "lines.send({'op': 'measure', 'id': 1, 'backend': 'onnxruntime', 'options': {}, 'protocol': protocol,\n"

@@ -1,6 +1,7 @@
 """TensorRT's own benchmark program: builds an engine once, then times it; found on PATH or in TensorRT's folder.
 
-Options: precision ("fp32", "fp16", "int8"), workspace_mib, cache_folder (engines and the timing cache).
+Options: precision ("fp32", "fp16", "int8"), workspace_mib, cache_folder (engines and the timing cache), device (the
+GPU that is used, where there are several).
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from typing import Any, Dict, List, Tuple
 
 from .. import _process
 from .._blobs import Blobs
+from . import _gpu
 
 _PLACES = "/usr/src/tensorrt/bin"
 _HELP_S = 60.0
@@ -32,6 +34,7 @@ _version = ""
 def prepare(options: Dict[str, Any]) -> None:
     """Find the program and its version; raise ImportError where it is missing or is something else."""
     global _program, _help, _version
+    _gpu.select(options)
     path = os.environ.get("PATH", os.defpath) + os.pathsep + _PLACES
     found = shutil.which("trtexec", path=path)
     if found is None:
