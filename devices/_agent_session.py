@@ -19,7 +19,6 @@ from devices._base import Event, Session
 from devices._checks import fingerprint_of
 from devices._config import DeviceConfig
 from devices._conversation import Conversation
-from devices._doubt import Worked, doubt
 from devices._errors import (
     AgentLost,
     AgentProtocolError,
@@ -30,10 +29,11 @@ from devices._errors import (
 )
 from devices._lease import busy
 from devices._link import Link
+from devices._runs import energy_sensors, run_of
 from devices._untrusted import Answer
 from hilnas.deadline import Deadline
 from hilnas.errors import DeviceError
-from hilnas.records import Artifact, Environment, MeasurementProtocol, Reading, Run, Workload
+from hilnas.records import Artifact, Environment, MeasurementProtocol, Run, Workload
 
 _START_S = 180.0
 _STAGE_S = 180.0
@@ -138,9 +138,8 @@ class AgentSession(Session):
                 if first.losses and self._restarts > first.restarts:
                     return self._blame(first.artifact.workload)
                 self._post_all(waiting, protocol)
-                limit_s = _STAGE_S + protocol.timeout_s + protocol.sustained_s
-                answer = conversation.answer(first.measure_id, Deadline.after(limit_s, self._clock))
-                run = self._run(first, answer)
+                deadline = Deadline.after(_STAGE_S + protocol.limit_s, self._clock)
+                run = self._run(first, conversation.answer(first.measure_id, deadline), protocol)
             except Unreachable as error:
                 if self._conversation is None:
                     raise
@@ -203,8 +202,9 @@ class AgentSession(Session):
                 asked.stage_id = self._stage(conversation, artifact)
                 self._staged.add(artifact.sha256)
         request = {"op": "measure", "protocol": protocol.to_json(), **where, **self._runtime()}
-        timeout_s = protocol.timeout_s + protocol.sustained_s
-        asked.measure_id = conversation.send({**request, "timeout_s": timeout_s})
+        if protocol.purpose == "energy":
+            request["energy_sensors"] = energy_sensors(self._config, self._backend)
+        asked.measure_id = conversation.send({**request, "timeout_s": protocol.limit_s})
         asked.conversation = conversation
 
     def _stage(self, conversation: Conversation, artifact: Artifact) -> int | None:
@@ -232,11 +232,11 @@ class AgentSession(Session):
             "Free some space there, then continue with: hilnas runs resume RUN",
         )
 
-    def _run(self, asked: _Asked, answer: Answer) -> Run | None:
+    def _run(self, asked: _Asked, answer: Answer, protocol: MeasurementProtocol) -> Run | None:
         """Return the run of an answer, None when the model has to be staged and measured again."""
         workload = asked.artifact.workload
         if answer.ok:
-            return self._measured(workload, answer)
+            return self._measured(workload, answer, protocol)
         if answer.stage == "missing" and asked.conversation is not None:
             return self._not_staged(asked)
         if answer.stage == "disk":
@@ -261,33 +261,10 @@ class AgentSession(Session):
         transient = staged.stage == "killed"
         return Run(asked.artifact.workload, "failed", cause=f"stage: {staged.cause}"[:1000], transient=transient)
 
-    def _measured(self, workload: Workload, answer: Answer) -> Run:
-        if not answer.samples_ns:
-            return Run(workload, "failed", cause="agent: an answer without samples", transient=True)
-        threads = self._config.options.threads
+    def _measured(self, workload: Workload, answer: Answer, protocol: MeasurementProtocol) -> Run:
         usable = self._host.get("usable_cpus", 1)
         usable_cpus = float(usable) if isinstance(usable, int) else 1.0
-        worked = Worked(answer.busy_s, answer.cpu_s, answer.elapsed_s, threads, usable_cpus)
-        found = doubt(answer.before, answer.after, worked)
-        readings = (
-            Reading("latency_s", tuple(ns / 1e9 for ns in answer.samples_ns)),
-            Reading("load_s", (answer.load_s,)),
-            Reading("first_run_s", (answer.first_run_s,)),
-            Reading("peak_bytes", (float(answer.peak_bytes),)),
-        )
-        return Run(
-            workload,
-            "rejected" if found else "ok",
-            readings,
-            found,
-            transient=bool(found),
-            warmup_converged=answer.warmup_converged,
-            stop_reason=answer.stop,
-            busy_s=answer.busy_s,
-            wall_s=answer.elapsed_s,
-            facts=_facts(answer),
-            state={"before": answer.before, "after": answer.after},
-        )
+        return run_of(workload, answer, protocol.purpose, self._config.options.threads, usable_cpus)
 
     def _runtime(self) -> dict[str, Any]:
         return {"backend": self._backend, "options": self._options}
@@ -324,7 +301,7 @@ class AgentSession(Session):
 
     def _begin(self, deadline: Deadline) -> None:
         conversation = Conversation(self._config.name, self._link.start(deadline), deadline)
-        claimed = conversation.ask({"op": "begin", "token": self._token, **self._link.claim}, deadline)
+        claimed = conversation.ask({"op": "begin", "token": self._token, **self._claim()}, deadline)
         if not claimed.ok:
             raise self._refused(claimed)
         probed = conversation.ask({"op": "probe", **self._runtime()}, deadline)
@@ -339,6 +316,11 @@ class AgentSession(Session):
         self._conversation = conversation
         self._staged.clear()
         self._need_same(fingerprint_of(hello.host, probed, self._options))
+
+    def _claim(self) -> dict[str, Any]:
+        """Return what the link claims; the meter of the config is read on every kind of device."""
+        meter = {"command": self._config.meter.model_dump(mode="json")} if self._config.meter.argv else {}
+        return {**self._link.claim, "sensors": {**meter, **self._link.claim.get("sensors", {})}}
 
     def _need_same(self, found: Environment) -> None:
         if self._known is None:
@@ -372,14 +354,3 @@ class AgentSession(Session):
 
     def _event(self, kind: str, text: str) -> None:
         self._events.append(Event(kind, text))
-
-
-def _facts(answer: Answer) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "calls_per_sample": answer.calls_per_sample,
-        "warmup_s": answer.warmup_s,
-        "warmup_calls": answer.warmup_calls,
-        "cpu_s": answer.cpu_s,
-    }
-    extra = {"paced_s": answer.paced_s, "late_calls": answer.late_calls, "timeline": answer.timeline}
-    return {**facts, **{key: value for key, value in extra.items() if value}, **answer.model}

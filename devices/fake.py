@@ -60,6 +60,8 @@ class FakeSession(Session):
 
     def measure(self, artifact: Artifact, protocol: MeasurementProtocol) -> Run:
         """Return a scripted run."""
+        if protocol.purpose != "latency":
+            return _beside(self._script, artifact.workload, protocol)
         script, workload, rng = self._script, artifact.workload, self._rng
         if script.sleep_s:
             time.sleep(script.sleep_s)
@@ -82,6 +84,22 @@ class FakeSession(Session):
             busy_s=script.sleep_s,
             wall_s=script.sleep_s,
         )
+
+
+def _beside(script: FakeOptions, workload: Workload, protocol: MeasurementProtocol) -> Run:
+    """Return what an invocation for energy or layers gives: the script's power over the true latency, no layers."""
+    if protocol.purpose == "layers":
+        return Run(workload, "failed", cause="layers: n/a: a scripted device has no layers")
+    if not script.power_w:
+        return Run(workload, "failed", cause="energy: n/a: the script has no power_w")
+    latency_s = true_latency_s(script, workload)
+    energy_j = {
+        "energy_j": script.power_w * latency_s,
+        "net_energy_j": (script.power_w - script.idle_power_w) * latency_s,
+        "power_w": script.power_w,
+        "idle_power_w": script.idle_power_w,
+    }
+    return Run(workload, "ok", tuple(Reading(name, (value,)) for name, value in energy_j.items()), stop_reason="energy")
 
 
 def true_latency_s(script: FakeOptions, workload: Workload) -> float:

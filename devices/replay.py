@@ -61,6 +61,8 @@ class ReplaySession(Session):
 
     def measure(self, artifact: Artifact, protocol: MeasurementProtocol) -> Run:
         """Return the recorded value as a run, or a failed run where there is none."""
+        if protocol.purpose != "latency":
+            return Run(artifact.workload, "failed", cause=f"{protocol.purpose}: n/a: only latencies are replayed")
         value = self._latencies_s.get(artifact.workload.subject)
         if value is None or not math.isfinite(value):
             return Run(artifact.workload, "failed", cause="replay: no recorded value")

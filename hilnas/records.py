@@ -1,6 +1,7 @@
 """The nouns that all layers share, as frozen values.
 
-Architecture → Workload → Artifact → Run (with its Readings) → Measurement; Prediction and Constraint beside them.
+Architecture → Workload → Artifact → Run (with its Readings) → Measurement (with its MetricValues); Prediction and
+Constraint beside them.
 Quantities are SI with the unit in the name.
 """
 
@@ -83,6 +84,10 @@ class Artifact:
     recipe_path: str | None = None
 
 
+#: What an invocation is for: sensors are read and layers are profiled where no latency is timed.
+Purpose = Literal["latency", "energy", "layers"]
+
+
 @dataclass(frozen=True, slots=True)
 class MeasurementProtocol:
     """How often and how long: several invocations in fresh workers, each of warm-up and timed blocks of calls.
@@ -91,6 +96,10 @@ class MeasurementProtocol:
     the median of block medians is narrower than `within_half_width` (relative) or a cap is reached. A workload
     gets invocations until the interval of the median of its invocation medians is narrower than
     `relative_half_width`, at least `min_invocations`, at most `max_invocations`.
+
+    `purpose` says what one invocation is for. Beside those for latency a workload gets `energy_invocations` (an idle
+    window of `idle_s`, then an active one of at least `active_s`, `active_calls` calls and `sensor_updates` updates
+    of the sensor) and `layer_invocations` (the runtime's own profile of `layer_calls` calls); none unless asked for.
     """
 
     min_invocations: int = 5
@@ -111,6 +120,21 @@ class MeasurementProtocol:
     max_drift: float = 0.05
     rate_hz: float = 0.0
     sustained_s: float = 0.0
+    purpose: Purpose = "latency"
+    energy_invocations: int = 0
+    idle_s: float = 15.0
+    active_s: float = 10.0
+    active_calls: int = 10
+    sensor_updates: int = 50
+    layer_invocations: int = 0
+    layer_calls: int = 20
+
+    @property
+    def limit_s(self) -> float:
+        """Return after how many seconds one invocation is killed."""
+        # A slow meter needs longer windows than were asked for (its updates are counted), a slow model as well.
+        windows_s = 2 * self.idle_s + 20 * self.active_s + 4 * self.sensor_updates
+        return self.timeout_s + self.sustained_s + (windows_s if self.purpose == "energy" else 0.0)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON value."""
@@ -171,11 +195,21 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricValue:
+    """One metric of one workload in SI: what `invocations` invocations say together, or None and the reason (n/a)."""
+
+    value: float | None
+    invocations: int = 0
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """What the runs of one workload say together, derived and never stored.
 
     `latency_s` is the median of the invocation medians; the interval is that of the median by order statistics at
-    `confidence` (the smallest coverage of at least 90 % that the number of invocations allows).
+    `confidence` (the smallest coverage of at least 90 % that the number of invocations allows). `metrics` holds
+    whatever else was read, by the name of its readings (`energy_j`, `peak_bytes`).
     """
 
     workload: Workload
@@ -186,6 +220,7 @@ class Measurement:
     confidence: float
     invocations: int
     cause: str | None = None
+    metrics: Mapping[str, MetricValue] = field(default_factory=dict, hash=False)
 
     @property
     def relative_half_width(self) -> float | None:

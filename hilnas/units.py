@@ -23,6 +23,7 @@ UNITS: dict[str, dict[str, float]] = {
     "count": {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9},
     "percent": {"%": 1.0},
     "rate": {"/s": 1.0, "/min": 1 / 60, "Hz": 1.0},
+    "power": {"mW": 1e-3, "W": 1.0},
 }
 
 _QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%/]*)\s*", re.ASCII)
@@ -44,8 +45,19 @@ def parse_quantity(text: str, dimension: str) -> float:
     return value
 
 
+_EXAMPLE_UNITS = {
+    "time": "ms",
+    "energy": "mJ",
+    "bytes": "MiB",
+    "count": "M",
+    "percent": "%",
+    "rate": "/s",
+    "power": "W",
+}
+
+
 def _example(number: str, dimension: str) -> str:
-    unit = {"time": "ms", "energy": "mJ", "bytes": "MiB", "count": "M", "percent": "%", "rate": "/s"}[dimension]
+    unit = _EXAMPLE_UNITS[dimension]
     known = ", ".join(name for name in UNITS[dimension] if name)
     shown = number if _QUANTITY.fullmatch(number + unit) else "25"
     return f"Write {shown}{unit} (units: {known})."
@@ -62,3 +74,20 @@ def format_count(value: float) -> str:
         if abs(value) >= factor:
             return f"{value / factor:.4g} {prefix}"
     return f"{value:.4g}"
+
+
+def format_value(value: float, dimension: str) -> str:
+    """Return an SI value for the screen: ms, mJ, MiB, W, counts with a prefix; other dimensions as plain numbers."""
+    if dimension == "count":
+        return format_count(value)
+    factor, unit = _SHOWN.get(dimension, (1.0, ""))
+    return f"{value * factor:.4g} {unit}".rstrip()
+
+
+_SHOWN = {
+    "time": (1e3, "ms"),
+    "energy": (1e3, "mJ"),
+    "bytes": (2.0**-20, "MiB"),
+    "power": (1.0, "W"),
+    "rate": (1.0, "Hz"),
+}

@@ -84,8 +84,8 @@ def asked_protocol(
             raise UsageError(f"--rate {rate}: nothing would ever be called")
         protocol = replace(protocol, rate_hz=rate_hz)
     if sustained is not None:
-        once = {"min_invocations": 1, "max_invocations": 1, "sentinel_every": 0}
-        return replace(protocol, sustained_s=parse_quantity(sustained, "time"), **once)
+        sustained_s = parse_quantity(sustained, "time")
+        return replace(protocol, sustained_s=sustained_s, min_invocations=1, max_invocations=1, sentinel_every=0)
     if n_models > 1:
         protocol = replace(protocol, min_invocations=12, max_invocations=24)
     if invocations is not None:

@@ -22,9 +22,10 @@ from devices._errors import DeviceBusy
 from hilnas import plugins
 from hilnas.deadline import Deadline
 from hilnas.errors import DeviceError, HilnasError
-from hilnas.records import Artifact, Environment, Measurement, MeasurementProtocol, Run, Workload
+from hilnas.records import Artifact, Environment, Measurement, MeasurementProtocol, Purpose, Run, Workload
+from profiler._beside import BESIDE, wanted
 from profiler._errors import DiskFull
-from profiler._judgement import Invocation, Verdict, drifted, judge, mark_drift, noise_floor
+from profiler._judgement import Invocation, Verdict, drifted, judge, judge_beside, mark_drift, noise_floor
 from profiler._plan import sentinel_workload
 from profiler._workspace import Workspace
 from profiler.builders._base import Builder
@@ -108,7 +109,7 @@ def resume(
     if device is None:
         device = open_device(parse_config(dict(campaign.config), f"run {run_id}"), workspace)
     work = _Campaign(workspace, campaign.run_id, device, progress or silent)
-    if work.pending():
+    if work.pending() or work.open_beside():
         work.run(wait_s)
     return result(workspace, campaign.run_id)
 
@@ -143,6 +144,7 @@ class _Task:
     workload: Workload
     attempt: int
     role: str
+    purpose: Purpose = "latency"
 
 
 class _Campaign:
@@ -159,6 +161,7 @@ class _Campaign:
         self._seed = campaign.seed
         self._plan = self._store.plan(run_id)
         self._found = self._store.invocations(run_id)
+        self._beside = {purpose: self._store.invocations(run_id, purpose=purpose) for purpose in BESIDE}
         self._sentinels = [item for items in self._store.invocations(run_id, "sentinel").values() for item in items]
         self._sequence = self._store.next_sequence(run_id)
         self._builder = plugins.load("profiler.builders", device.backend, Builder)(workspace.artifacts)
@@ -174,8 +177,23 @@ class _Campaign:
             self._decided[workload.key] = judge(workload, invocations, self._protocol)
         return [workload for workload in self._plan if not self._decided[workload.key].done]
 
+    def open_beside(self) -> list[_Task]:
+        """Return the invocations beside latency that are still wanted, of the first purpose that wants any."""
+        for purpose in BESIDE:
+            most, n = self._protocol.max_attempts, wanted(self._protocol, purpose)
+            found = self._beside[purpose]
+            tasks = [
+                _Task(workload, len(found.get(workload.key, ())) + 1, "workload", purpose)
+                for workload in self._plan
+                if not judge_beside(found.get(workload.key, ()), n, most)
+                and self._decided[workload.key].measurement.status != "failed"
+            ]
+            if tasks:
+                return tasks
+        return []
+
     def run(self, wait_s: float) -> None:
-        """Open a session and go round by round until nothing is pending."""
+        """Open a session and go round by round until nothing is pending; then for what is wanted beside latency."""
         handler = _log_file(self._workspace.path / "logs" / f"{self._run_id}.log")
         try:
             with contextlib.ExitStack() as stack:
@@ -183,10 +201,9 @@ class _Campaign:
                 self._clock = time.monotonic()
                 self._need_same(session.environment)
                 self._store.set_state(self._run_id, "running", session.environment)
-                while pending := self.pending():
-                    self._round(session, pending)
-                if self._protocol.sentinel_every:
-                    self._take_all(session, [_Task(sentinel_workload(), 1, "sentinel")])
+                self._measure_latencies(session)
+                while tasks := self.open_beside():
+                    self._take_all(session, tasks, f"{tasks[0].purpose}, {len(tasks)} open")
             self._store.set_state(self._run_id, "finished")
         except BaseException as error:
             _LOG.warning("stopped: %r", error)
@@ -197,6 +214,14 @@ class _Campaign:
             _LOG.removeHandler(handler)
             handler.close()
             self._workspace.artifacts.evict(keep=frozenset())
+
+    def _measure_latencies(self, session: Session) -> None:
+        if not self.pending():
+            return
+        while pending := self.pending():
+            self._round(session, pending)
+        if self._protocol.sentinel_every:
+            self._take_all(session, [_Task(sentinel_workload(), 1, "sentinel")])
 
     def _need_same(self, environment: Environment) -> None:
         """Raise DeviceError when the device is not what it was when the campaign began."""
@@ -237,7 +262,11 @@ class _Campaign:
         self._take_all(session, tasks, f"round {fewest + 1}, {len(pending)} open")
 
     def _take_all(self, session: Session, tasks: Sequence[_Task], text: str = "") -> None:
-        """Build, measure and commit in order; the session decides how far building may go ahead of measuring."""
+        """Build, measure and commit in order; the session decides how far building may go ahead of measuring.
+
+        All tasks are of one purpose.
+        """
+        protocol = replace(self._protocol, purpose=tasks[0].purpose)
         open_tasks: deque[tuple[_Task, Artifact | Run]] = deque()
 
         def artifacts() -> Iterator[Artifact]:
@@ -247,7 +276,7 @@ class _Campaign:
                 if isinstance(built, Artifact):
                     yield built
 
-        with contextlib.closing(session.measure_many(artifacts(), self._protocol)) as runs:
+        with contextlib.closing(session.measure_many(artifacts(), protocol)) as runs:
             for run in runs:
                 self._commit_failed_builds(session, open_tasks)
                 task, built = open_tasks.popleft()
@@ -277,6 +306,7 @@ class _Campaign:
             artifact=built.sha256 if isinstance(built, Artifact) else None,
             environment=session.environment.key,
             elapsed_s=now - self._clock,
+            purpose=task.purpose,
         )
         self._clock = now
         values = run.values()
@@ -285,6 +315,8 @@ class _Campaign:
         self._sequence += 1
         if task.role == "sentinel":
             self._sentinels.append(taken)
+        elif task.purpose != "latency":
+            self._beside[task.purpose].setdefault(task.workload.key, []).append(taken)
         else:
             self._found.setdefault(task.workload.key, []).append(taken)
 

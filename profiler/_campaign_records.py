@@ -7,7 +7,7 @@ import secrets
 import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,9 +15,11 @@ import numpy as np
 
 from hilnas import __version__
 from hilnas.errors import UnknownName
-from hilnas.records import Environment, Measurement, MeasurementProtocol, Run, Workload, canonical_json
+from hilnas.records import Environment, Measurement, MeasurementProtocol, Purpose, Run, Workload, canonical_json
 from profiler._database import Database
 from profiler._judgement import Invocation, drifted, judge, mark_drift
+from profiler._layers import LayerProfile
+from profiler._metrics import Recorded, metric_values
 
 _FLOATS = np.dtype("<f8")
 
@@ -88,21 +90,22 @@ class CampaignRecords:
         artifact: str | None,
         environment: str,
         elapsed_s: float,
+        purpose: Purpose = "latency",
     ) -> None:
         """Store one invocation with its readings; `elapsed_s` is what the campaign took since the last one."""
         row = (
             run_id, sequence, run.workload.key, role, attempt, run.status, run.cause, int(run.transient),
             int(run.warmup_converged), run.stop_reason, datetime.now(UTC).isoformat(timespec="milliseconds"),
             run.busy_s, run.wall_s, artifact, environment, canonical_json(dict(run.facts)),
-            canonical_json(dict(run.state)),
+            canonical_json(dict(run.state)), purpose,
         )  # fmt: skip
         with self.database.write() as connection:
             if role == "sentinel":
                 self._put_workload(run.workload)
             cursor = connection.execute(
                 "INSERT INTO invocations (run_id, sequence, workload, role, attempt, status, cause, transient,"
-                " warmup_converged, stop_reason, started_at, busy_s, wall_s, artifact, environment, facts, state)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " warmup_converged, stop_reason, started_at, busy_s, wall_s, artifact, environment, facts, state,"
+                " purpose) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 row,
             )
             for reading in run.readings:
@@ -166,14 +169,16 @@ class CampaignRecords:
         )
         return [_workload(row) for row in rows]
 
-    def invocations(self, run_id: str, role: str = "workload") -> dict[str, list[Invocation]]:
-        """Return what was invoked so far: workload key -> invocations in order."""
+    def invocations(
+        self, run_id: str, role: str = "workload", purpose: Purpose = "latency"
+    ) -> dict[str, list[Invocation]]:
+        """Return what was invoked so far for one purpose: workload key -> invocations in order."""
         found: dict[str, list[Invocation]] = defaultdict(list)
         rows = self.database.read(
             "SELECT i.workload, i.sequence, i.attempt, i.status, i.cause, i.transient, r.samples FROM invocations i"
             " LEFT JOIN readings r ON r.invocation = i.id AND r.metric = 'latency_s'"
-            " WHERE i.run_id = ? AND i.role = ? ORDER BY i.sequence",
-            (run_id, role),
+            " WHERE i.run_id = ? AND i.role = ? AND i.purpose = ? ORDER BY i.sequence",
+            (run_id, role, purpose),
         )
         for row in rows:
             median_s = float(np.median(np.frombuffer(row["samples"], _FLOATS))) if row["samples"] else None
@@ -183,6 +188,40 @@ class CampaignRecords:
                 )
             )
         return dict(found)
+
+    def recorded(self, run_id: str, *, latencies: bool = True) -> dict[str, list[Recorded]]:
+        """Return the invocations of every workload with all their readings, for whatever purpose, in order.
+
+        Without `latencies` their samples, which are most of what is stored, are left where they are.
+        """
+        readings: dict[int, dict[str, tuple[float, ...]]] = defaultdict(dict)
+        for row in self.database.read(
+            "SELECT r.invocation, r.metric, r.samples FROM readings r JOIN invocations i ON i.id = r.invocation"
+            " WHERE i.run_id = ? AND i.role = 'workload' AND (? OR r.metric != 'latency_s')",
+            (run_id, latencies),
+        ):
+            readings[row["invocation"]][row["metric"]] = tuple(np.frombuffer(row["samples"], _FLOATS).tolist())
+        found: dict[str, list[Recorded]] = defaultdict(list)
+        for row in self.database.read(
+            "SELECT * FROM invocations WHERE run_id = ? AND role = 'workload' ORDER BY sequence", (run_id,)
+        ):
+            found[row["workload"]].append(_recorded(row, readings[row["id"]]))
+        return dict(found)
+
+    def layer_profiles(self, run_id: str) -> list[LayerProfile]:
+        """Return the newest usable profile of the layers of every workload that has one, in the order of the plan."""
+        latencies_s = {item.workload.key: item.latency_s for item in self.judged(run_id)}
+        rows = self.database.read(
+            "SELECT workload, facts FROM invocations WHERE run_id = ? AND purpose = 'layers' AND status = 'ok'"
+            " ORDER BY sequence",
+            (run_id,),
+        )
+        facts = {row["workload"]: json.loads(row["facts"])["profile"] for row in rows}
+        return [
+            LayerProfile.of(workload, facts[workload.key], latencies_s.get(workload.key))
+            for workload in self.plan(run_id)
+            if workload.key in facts
+        ]
 
     def next_sequence(self, run_id: str) -> int:
         """Return the sequence number of the next invocation."""
@@ -200,11 +239,13 @@ class CampaignRecords:
         sentinels = [item for items in self.invocations(run_id, "sentinel").values() for item in items]
         stretches = drifted(sentinels, campaign.protocol.max_drift)
         found = self.invocations(run_id)
+        recorded = self.recorded(run_id, latencies=False)
         measurements = []
         for workload in self.plan(run_id):
             verdict = judge(workload, mark_drift(found.get(workload.key, []), stretches), campaign.protocol)
             if verdict.done:
-                measurements.append(verdict.measurement)
+                metrics = metric_values(recorded.get(workload.key, []))
+                measurements.append(replace(verdict.measurement, metrics=metrics))
         return measurements
 
     def measurements(self, device: str, *, space: str | None = None, kind: str = "architecture") -> list[Measurement]:
@@ -275,6 +316,19 @@ def _campaign(row: sqlite3.Row) -> CampaignRow:
         row["state"],
         row["environment"],
         row["wall_s"],
+    )
+
+
+def _recorded(row: sqlite3.Row, readings: Mapping[str, tuple[float, ...]]) -> Recorded:
+    return Recorded(
+        row["sequence"],
+        row["attempt"],
+        row["purpose"],
+        row["status"],
+        row["cause"],
+        bool(row["transient"]),
+        json.loads(row["facts"]),
+        readings,
     )
 
 

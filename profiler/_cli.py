@@ -13,6 +13,7 @@ from hilnas.output import answer, json_option, show_json, show_table
 if TYPE_CHECKING:
     from profiler._campaign import CampaignResult
     from profiler._comparison import Ratio
+    from profiler._layers import LayerProfile
     from profiler._workspace import Workspace
 
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 @click.option("--invocations", type=click.IntRange(1), help="Invocations a workload gets at least.")
 @click.option("--rate", metavar="RATE", help="Pace the calls as in use, e.g. 10/s: clocks fall between them.")
 @click.option("--sustained", metavar="TIME", help="Call for that long, e.g. 30min: throttling shows over time.")
+@click.option("--energy", is_flag=True, help="Measure the energy of an inference too, in invocations of its own.")
+@click.option("--per-layer", is_flag=True, help="Have the runtime time every layer afterwards, in a run of its own.")
 @click.option("--wait", metavar="TIME", default="0s", help="Wait so long for a device that somebody else uses.")
 @click.option("--gate", "gates", multiple=True, help='With several models: exit 3 when it fails, e.g. "ratio<=1.05".')
 @json_option
@@ -49,6 +52,8 @@ def profile(
     invocations: int | None,
     rate: str | None,
     sustained: str | None,
+    energy: bool,
+    per_layer: bool,
     wait: str,
     gates: tuple[str, ...],
     as_json: bool,
@@ -63,11 +68,13 @@ def profile(
       hilnas profile local_cpu --space nasbench201 --blocks
       hilnas profile local_cpu --model a.onnx --model b.onnx --gate "ratio<=1.05"
       hilnas profile local_cpu --model a.onnx --rate 10/s
+      hilnas profile orin --model a.onnx --energy --per-layer
     """
     from devices._config import find_device
     from hilnas.gates import parse_gate
     from hilnas.units import parse_quantity
     from profiler._asked import asked_protocol, asked_workloads
+    from profiler._beside import with_beside
     from profiler._campaign import measure, open_device
     from profiler._comparison import enforce
     from profiler._progress import progress_bar
@@ -82,6 +89,7 @@ def profile(
         )
         usual = open_device(config, workspace).protocol
         protocol = asked_protocol(usual, len(models), invocations, rate, sustained)
+        protocol = with_beside(protocol, config.energy, energy, per_layer)
         with progress_bar(f"profile {device}") as progress:
             done = measure(
                 workspace,
@@ -94,7 +102,8 @@ def profile(
                 wait_s=wait_s,
             )
         ratios = _ratios(workspace, done) if len(models) > 1 else []
-        _show(done, seed, ratios, as_json)
+        _show(done, seed, ratios, as_json, workspace.store.layer_profiles(done.run_id) if per_layer else [])
+        _show_note(space)
     for gate in wanted:
         enforce(gate, ratios)
 
@@ -145,7 +154,7 @@ def runs_show(settings: Settings, run_id: str, as_json: bool) -> None:
     from dataclasses import asdict
 
     from profiler._campaign import result
-    from profiler._export import measurement_row
+    from profiler._export import measurement_rows, metric_summary, shown_rows
     from profiler._workspace import Workspace
 
     with Workspace.open(settings.workspace) as workspace:
@@ -154,14 +163,22 @@ def runs_show(settings: Settings, run_id: str, as_json: bool) -> None:
         facts = workspace.store.environment_facts(row.environment)
         events = workspace.store.events(row.run_id)
         timelines = workspace.store.timelines(row.run_id)
-    rows = [measurement_row(item) for item in done.measurements]
+        profiles = workspace.store.layer_profiles(row.run_id)
     if as_json:
-        found = {"space": row.space, "environment": facts, "measurements": rows, "events": events}
-        show_json(answer({**asdict(done.summary), **found, "timelines": timelines}, row.seed))
+        found = {
+            "space": row.space,
+            "environment": facts,
+            "measurements": measurement_rows(done.measurements),
+            "metrics": metric_summary(done.measurements),
+            "layers": [profile.to_json() for profile in profiles],
+            "events": events,
+            "timelines": timelines,
+        }
+        show_json(answer({**asdict(done.summary), **found}, row.seed))
         return
     _show_summary(done)
-    columns = ("architecture", "status", "latency_s", "relative_half_width", "invocations", "cause")
-    show_table(columns, [[item[name] for name in columns] for item in rows])
+    show_table(*shown_rows(done.measurements))
+    _show_layers(profiles)
     if events:
         show_table(("at", "event", "what"), [(item["at"], item["kind"], item["text"]) for item in events])
     for name, timeline in timelines.items():
@@ -190,29 +207,40 @@ def runs_resume(settings: Settings, run_id: str, wait: str, as_json: bool) -> No
         row = workspace.store.campaign(run_id)
         with progress_bar(f"resume {row.run_id}") as progress:
             done = resume(workspace, row.run_id, progress=progress, wait_s=wait_s)
-        _show(done, row.seed, [], as_json)
+        _show(done, row.seed, [], as_json, workspace.store.layer_profiles(done.run_id))
 
 
 @runs.command("export")
 @click.argument("run_id")
 @click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@click.option("--layers", is_flag=True, help="Print one row a layer instead (of a run with --per-layer).")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
 @click.pass_obj
-def runs_export(settings: Settings, run_id: str, form: str, as_json: bool) -> None:
-    """Print the measurements of a run, one row a workload (`last`: the newest).
+def runs_export(settings: Settings, run_id: str, form: str, layers: bool, as_json: bool) -> None:
+    """Print the measurements of a run, one row a workload, in SI units (`last`: the newest).
+
+    CSV has one column a metric with the unit in its name; JSON Lines hold the raw readings of every invocation too.
 
     \b
-    Example:
+    Examples:
       hilnas runs export last --format csv > measured.csv
+      hilnas runs export last --format jsonl > raw.jsonl
     """
     from profiler._campaign import result
-    from profiler._export import as_csv, as_jsonl, measurement_row
+    from profiler._export import as_csv, as_jsonl, jsonl_rows, layer_rows, measurement_rows
     from profiler._workspace import Workspace
 
+    as_lines = as_json or form == "jsonl"
     with Workspace.open(settings.workspace) as workspace:
         done = result(workspace, workspace.store.campaign(run_id).run_id)
-    rows = [measurement_row(item) for item in done.measurements]
-    click.echo(as_jsonl(rows) if as_json or form == "jsonl" else as_csv(rows), nl=False)
+        profiles = workspace.store.layer_profiles(done.run_id)
+        if layers:
+            rows = layer_rows(profiles)
+        elif as_lines:
+            rows = jsonl_rows(done.measurements, workspace.store.recorded(done.run_id), profiles)
+        else:
+            rows = measurement_rows(done.measurements)
+    click.echo(as_jsonl(rows) if as_lines else as_csv(rows), nl=False)
 
 
 @runs.command("path")
@@ -324,26 +352,66 @@ def _ratios(workspace: Workspace, done: CampaignResult) -> list[Ratio]:
     return [ratio for ratio in ratios if ratio is not None]
 
 
-def _show(done: CampaignResult, seed: int, ratios: list[Ratio], as_json: bool) -> None:
+def _show(
+    done: CampaignResult, seed: int, ratios: list[Ratio], as_json: bool, profiles: list[LayerProfile] | None = None
+) -> None:
     from dataclasses import asdict
 
+    from profiler._export import metric_summary
+
     if as_json:
-        compared = {"comparison": [asdict(ratio) for ratio in ratios]} if ratios else {}
-        show_json(answer({**asdict(done.summary), **compared}, seed))
+        found: dict[str, Any] = {"metrics": metric_summary(done.measurements)}
+        if ratios:
+            found["comparison"] = [asdict(ratio) for ratio in ratios]
+        if profiles:
+            found["layers"] = [profile.to_json() for profile in profiles]
+        show_json(answer({**asdict(done.summary), **found}, seed))
         return
     _show_summary(done)
+    _show_layers(profiles or [])
     for ratio in ratios:
         slower = f"{ratio.name} is {ratio.ratio:.3f} ± {ratio.half_width:.3f} times slower than {ratio.reference}"
         click.echo(f"{slower} ({ratio.pairs} paired rounds, {ratio.confidence:.0%} interval)")
 
 
+def _show_note(space: str | None) -> None:
+    from profiler._plan import load_space
+
+    note = load_space(space).latency_note if space else ""
+    if note:
+        click.echo(f"Note: {note}.", err=True)
+
+
 def _show_summary(done: CampaignResult) -> None:
     from dataclasses import asdict
 
+    from profiler._export import shown_summary
+
     shown = {key: value for key, value in asdict(done.summary).items() if key != "causes"}
     show_table(("run", done.run_id), [(key, value) for key, value in shown.items() if key != "run_id"])
+    metrics = shown_summary(done.measurements)
+    if metrics:
+        show_table(("metric", "median", "workloads", "n/a"), metrics)
     for name, cause in list(done.summary.causes.items())[:10]:
         click.echo(f"{name}: {cause}", err=True)
+
+
+def _show_layers(profiles: list[LayerProfile]) -> None:
+    """Print the dearest layers of the first few workloads, and of each its sum against the whole."""
+    from hilnas.units import format_seconds
+
+    for profile in profiles[:_SHOWN_PROFILES]:
+        dearest = sorted(profile.layers, key=lambda layer: -layer.median_s)[:_SHOWN_LAYERS]
+        rows = [(x.name, x.operator, x.provider, format_seconds(x.median_s), f"{x.share:.1%}") for x in dearest]
+        show_table(("layer", "operator", "provider", "median", "share"), rows, profile.workload.name)
+        click.echo(profile.text())
+    if len(profiles) > _SHOWN_PROFILES:
+        click.echo(f"{len(profiles) - _SHOWN_PROFILES} more workloads: hilnas runs export RUN --layers")
+
+
+#: Of how many workloads layers are printed, and how many of each; exports have all.
+_SHOWN_PROFILES = 3
+_SHOWN_LAYERS = 15
 
 
 def _run_row(row: Any, done: CampaignResult) -> dict[str, Any]:

@@ -58,6 +58,16 @@ def judge(workload: Workload, invocations: Sequence[Invocation], protocol: Measu
     return Verdict(True, attempt, _summary(workload, current, "rejected", cause))
 
 
+def judge_beside(invocations: Sequence[Invocation], wanted: int, max_attempts: int) -> bool:
+    """Return whether the invocations beside latency (for energy, for layers) are done.
+
+    So many usable ones as are wanted, one stable failure (no sensor, no profile), or `max_attempts` that were no good.
+    """
+    usable = sum(item.status == "ok" for item in invocations)
+    stable = any(item.status == "failed" and not item.transient for item in invocations)
+    return usable >= wanted or stable or len(invocations) - usable >= max_attempts
+
+
 def noise_floor(sentinels: Sequence[Invocation]) -> float | None:
     """Return the relative standard deviation of the sentinel's medians, None with fewer than 3."""
     medians = [item.median_s for item in sentinels if item.status == "ok" and item.median_s is not None]

@@ -132,4 +132,15 @@ def m003_events(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (m001_campaigns, m002_reference_tables, m003_events)
+def m004_purposes(connection: sqlite3.Connection) -> None:
+    """Invocations for energy and for layers; `peak_bytes` is from now on the peak over the baseline."""
+    connection.executescript(
+        """
+        ALTER TABLE invocations ADD COLUMN
+            purpose TEXT NOT NULL DEFAULT 'latency' CHECK (purpose IN ('latency', 'energy', 'layers'));
+        UPDATE readings SET metric = 'process_peak_bytes' WHERE metric = 'peak_bytes';
+        """
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (m001_campaigns, m002_reference_tables, m003_events, m004_purposes)

@@ -17,7 +17,7 @@ def back_to_back(run: Callable[[], Any], protocol: Dict[str, Any]) -> Dict[str, 
     """Return the samples of calls that follow each other at once, and how they were taken."""
     began = time.perf_counter()
     cpu_began = time.process_time()
-    warm, converged = _warm_up(run, protocol)
+    warm, converged = warm_up(run, protocol)
     warmup_s = time.perf_counter() - began
     blocks, inner, stop = _timed_blocks(run, _stopping.median(warm[-10:]), protocol)
     busy_s = time.perf_counter() - began
@@ -35,7 +35,7 @@ def back_to_back(run: Callable[[], Any], protocol: Dict[str, Any]) -> Dict[str, 
     }
 
 
-def _warm_up(run: Callable[[], Any], protocol: Dict[str, Any]) -> Tuple[List[int], bool]:
+def warm_up(run: Callable[[], Any], protocol: Dict[str, Any]) -> Tuple[List[int], bool]:
     """Call until two windows agree; a cap turns into a flag, never into a failure."""
     now = now_ns
     times: List[int] = []

@@ -23,7 +23,7 @@ def paced(run: Callable[[], Any], protocol: Dict[str, Any]) -> Dict[str, Any]:
     of 8 calls is narrow enough.
     """
     rate_hz = float(protocol["rate_hz"])
-    clock = _Schedule(rate_hz)
+    clock = Schedule(rate_hz)
     cpu_began = time.process_time()
     warm = [clock.call(run)[1] for _ in range(_WARM_CALLS)]
     latest_s = min(_LONGEST_S, max(float(protocol["max_measure_s"]), protocol["min_calls"] / rate_hz))
@@ -47,7 +47,7 @@ def sustained(run: Callable[[], Any], protocol: Dict[str, Any]) -> Dict[str, Any
     `timeline` has 60 equal slices with t_s, median_ns, p90_ns and calls; of more than 100,000 samples every n-th is
     kept.
     """
-    clock = _Schedule(float(protocol.get("rate_hz", 0.0)))
+    clock = Schedule(float(protocol.get("rate_hz", 0.0)))
     cpu_began = time.process_time()
     warm = [clock.call(run)[1] for _ in range(3)]
     length_s = float(protocol["sustained_s"])
@@ -78,7 +78,7 @@ def timeline(calls: List[Call], length_s: float) -> List[Dict[str, float]]:
     ]
 
 
-class _Schedule:
+class Schedule:
     """Starts calls at fixed times, sleeping (never spinning) in between, so that clocks are free to fall."""
 
     def __init__(self, rate_hz: float) -> None:
@@ -109,7 +109,7 @@ class _Schedule:
         self._next_s += self._period_s
 
 
-def _result(warm: List[int], took: List[int], stop: str, clock: _Schedule, cpu_began: float) -> Dict[str, Any]:
+def _result(warm: List[int], took: List[int], stop: str, clock: Schedule, cpu_began: float) -> Dict[str, Any]:
     busy_s = (sum(warm) + sum(took)) / 1e9
     return {
         "samples_ns": [max(1, ns) for ns in took],

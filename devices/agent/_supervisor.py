@@ -12,7 +12,7 @@ import shutil
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from . import PROTOCOL_VERSION, _blobs, _children, _claim, _host, _sensing
+from . import PROTOCOL_VERSION, _blobs, _children, _claim, _energy, _host, _sensing
 from ._blobs import BlobError
 from ._wire import Closed, PipeLines
 
@@ -137,14 +137,30 @@ class Supervisor:
         timeout_s = float(request["timeout_s"])
         self._claim.extend(timeout_s)
         path = self._blobs.find(request["blob"]) if "blob" in request else request["path"]
+        task = dict({key: request[key] for key in ("options", "protocol", "timeout_s")}, path=path)
+        if request["protocol"].get("purpose") == "energy":
+            return self._measure_energy(request, task)
+        return self._need_template(request) or self._invoke(task)
+
+    def _measure_energy(self, request: Dict[str, Any], task: Dict[str, Any]) -> Dict[str, Any]:
+        """Read a sensor of energy beside the worker; without one nothing is run."""
+        try:
+            source = _energy.find(request.get("energy_sensors") or (), self._sensors)
+        except _energy.EnergyError as error:
+            return {"ok": False, "stage": "energy", "cause": str(error)}
         problem = self._need_template(request)
-        if problem is not None or self._template is None:
-            return problem or {}
+        if problem is not None:
+            return problem
+        with _energy.Sampler(source) as sampler:
+            answer = self._invoke(dict(task, protocol=source.stretched(task["protocol"])))
+        return dict(answer, energy=sampler.account(answer["windows"], answer["calls"])) if answer["ok"] else answer
+
+    def _invoke(self, task: Dict[str, Any]) -> Dict[str, Any]:
+        assert self._template is not None
         before = self._state_before()
         began = time.monotonic()
-        task = {key: request[key] for key in ("options", "protocol", "timeout_s")}
-        self._template.lines.send(dict(task, path=path))
-        answer = self._template.answer(timeout_s + 10.0, self._take_in, self._beat)
+        self._template.lines.send(task)
+        answer = self._template.answer(float(task["timeout_s"]) + 10.0, self._take_in, self._beat)
         elapsed_s = time.monotonic() - began
         if answer is None:
             self._drop_template()

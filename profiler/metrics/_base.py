@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Sequence
+from statistics import median
+from typing import ClassVar, Literal
 
+from hilnas.records import Purpose
 from search_spaces._graph import Graph
 
 
@@ -17,10 +20,19 @@ class Metric(ABC):
     #: Whether a device has to be asked.
     measured: ClassVar[bool]
     description: ClassVar[str]
+    #: Whether less or more of it is better.
+    direction: ClassVar[Literal["lower", "higher"]] = "lower"
+    #: What an invocation is for in which it is read, and the command that asks for such invocations.
+    purpose: ClassVar[Purpose] = "latency"
+    asked_with: ClassVar[str] = "hilnas profile DEVICE"
 
     @abstractmethod
     def of_graph(self, graph: Graph) -> float:
         """Return the value that follows from the graph; raise UsageError for a measured metric."""
+
+    def combine(self, values: Sequence[float]) -> float:
+        """Return one value for a workload from one value an invocation, at least one of them."""
+        return float(median(values))
 
 
 def not_static(name: str) -> str:

@@ -1,23 +1,46 @@
 """The contract of a metric, over every one that is found."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hilnas import plugins
 from hilnas.errors import UsageError
 from hilnas.units import UNITS
+from profiler._metrics import dimensions, metric_of, metrics, name_of, static_names, stored_names
 from profiler.metrics._base import Metric
 from search_spaces.nasbench201 import NasBench201
 
 SPACE = NasBench201()
 GRAPH = SPACE.graph(SPACE.parse("|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"))
+NAMES = plugins.names("profiler.metrics")
+#: The ending of the stored name, which is its SI unit; a count has none.
+ENDINGS = {"time": "_s", "energy": "_j", "bytes": "_bytes", "power": "_w", "rate": "_hz"}
 
 
-@pytest.mark.parametrize("name", plugins.names("profiler.metrics"))
+@pytest.mark.parametrize("name", NAMES)
 def test_a_metric_says_its_unit_and_comes_from_the_graph_or_from_a_device(name):
     metric = plugins.load("profiler.metrics", name, Metric)()
-    assert metric.dimension in UNITS and metric.description and metric.stored_as.startswith(name)
+    assert metric.dimension in UNITS and metric.description and metric.direction in ("lower", "higher")
+    if metric.dimension == "count":
+        assert metric.stored_as == name
+    else:
+        assert metric.stored_as.endswith(ENDINGS[metric.dimension])
     if metric.measured:
         with pytest.raises(UsageError):
             metric.of_graph(GRAPH)
     else:
         assert metric.of_graph(GRAPH) > 0
+
+
+@given(st.sampled_from(NAMES), st.lists(st.floats(0, 1e12), min_size=1, max_size=9))
+def test_what_invocations_say_together_is_between_what_each_says(name, values):
+    assert min(values) <= metrics()[name].combine(values) <= max(values)
+
+
+def test_the_registry_knows_every_metric_by_both_of_its_names():
+    assert set(dimensions()) == set(stored_names()) == set(NAMES) >= {"latency", "energy", "memory", "macs"}
+    assert len(set(stored_names().values())) == len(NAMES), "two metrics with one stored name"
+    assert {"macs", "params"} <= set(static_names()) and not {"latency", "energy"} & set(static_names())
+    assert metric_of("energy_j") is metrics()["energy"] and name_of("peak_bytes") == "memory"
+    assert metric_of("sm_clock_hz") is None and name_of("sm_clock_hz") == "sm_clock_hz"

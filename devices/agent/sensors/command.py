@@ -7,6 +7,7 @@ from ._base import SensorUnavailable
 from ._command import run
 
 SLOW = True
+NOT_INCLUDED = "whatever the meter does not see; where it is connected is known to its user only"
 
 #: More than any board or workstation takes: a value in the wrong unit.
 _MAX_W = 1e4

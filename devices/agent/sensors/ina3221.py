@@ -1,12 +1,18 @@
 """The power monitors of a Jetson: voltage, current and power of each rail, without the carrier board."""
 
+import math
 from typing import Any, Dict, List, Optional
 
-from ._base import SensorUnavailable, matching, read_number, read_text, scaled
+from ._base import SensorUnavailable, matching, number_in, read_number, read_text, scaled
 from ._rails import total
 
 _HWMON = "/sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon[0-9]*"
 _IIO = "/sys/bus/i2c/drivers/ina3221x/*/iio*device[0-9]*"  # JetPack 4
+
+NOT_INCLUDED = "the carrier board (but not on a Jetson Nano, whose rail is the input), losses of the power supply"
+
+#: One step of the chip (13 bits): of the voltage at the rail and of the one across the shunt.
+_BUS_STEP_V, _SHUNT_STEP_V = 8e-3, 40e-6
 
 Rail = Dict[str, Optional[float]]
 
@@ -51,3 +57,39 @@ def _rail(folder: str, voltage: str, current: str) -> Rail:
     voltage_v, current_a = values
     power_w = None if voltage_v is None or current_a is None else voltage_v * current_a
     return {"voltage_v": voltage_v, "current_a": current_a, "power_w": power_w}
+
+
+def update_s() -> Optional[float]:
+    """Return how often the chips have a new value, None where the driver does not tell."""
+    found = [read_number(folder + "/update_interval") for folder in matching(_HWMON)]
+    known = [value for value in found if value is not None]
+    return max(known) * 1e-3 if known else None
+
+
+def resolution(values: Any) -> Optional[float]:
+    """Return the step of the module's power in watts, None where the shunts are not known.
+
+    A step of the voltage is worth the current, a step of the current the voltage; steps of rails that are added up are
+    independent.
+    """
+    shunts_ohm = _shunts_ohm()
+    steps_w = []
+    for name in str(values.get("formula") or "").split(" + "):
+        voltage_v, current_a = (number_in(values, "rails", name, key) for key in ("voltage_v", "current_a"))
+        shunt_ohm = shunts_ohm.get(name)
+        if voltage_v is None or current_a is None or not shunt_ohm:
+            return None
+        steps_w.append(math.hypot(current_a * _BUS_STEP_V, voltage_v * _SHUNT_STEP_V / shunt_ohm))
+    return math.sqrt(sum(step_w**2 for step_w in steps_w))
+
+
+def _shunts_ohm() -> Dict[str, float]:
+    """Return the shunt of each rail; the file holds millionths."""
+    found = {}
+    for folder in matching(_HWMON):
+        for number in range(1, 4):
+            name = read_text("%s/in%d_label" % (folder, number))
+            value = read_number("%s/shunt%d_resistor" % (folder, number))
+            if name and value:
+                found[name] = value * 1e-6
+    return found

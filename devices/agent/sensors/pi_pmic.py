@@ -10,6 +10,7 @@ from ._base import SensorUnavailable as SensorUnavailable
 from ._vcgencmd import ask
 
 SLOW = True
+NOT_INCLUDED = "USB and other peripherals, losses of the converters and of the power supply"
 
 _LINE = re.compile(r"(\w{1,40})_([AV]) (current|volt)\(\d{1,4}\)=(-?\d{1,6}(?:\.\d{1,12})?)([AV])$")
 

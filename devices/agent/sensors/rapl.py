@@ -7,6 +7,11 @@ from ._base import SensorUnavailable, matching, number_in, read_number, read_tex
 _HINT = "energy counters are readable by root only; a udev rule allows a group to read them: %s"
 _RULE = 'SUBSYSTEM=="powercap", ACTION=="add", RUN+="/bin/chgrp -R power /sys%p", RUN+="/bin/chmod -R g=u /sys%p"'
 
+NOT_INCLUDED = "memory modules, graphics cards, board, fans, losses of the power supply"
+
+#: The unit of most Intel processors (2^-14 J); others count in finer steps.
+_STEP_J = 6.1e-5
+
 
 def read() -> Dict[str, Any]:
     """Return energy_j by package, each with the range after which its counter starts anew.
@@ -39,3 +44,8 @@ def used_j(before: Any, after: Any) -> Dict[str, float]:
         if start is not None and end is not None and (end >= start or range_j is not None):
             found[name] = end - start if end >= start else end - start + (range_j or 0.0)
     return found
+
+
+def resolution(values: Any) -> float:
+    """Return the step of the counters in joules."""
+    return _STEP_J
