@@ -25,7 +25,7 @@ _LOG = logging.getLogger("hilnas.devices")
 _MAX_FILES = 20_000
 _MAX_METADATA_BYTES = 1 << 20
 #: Backends whose runtime is a distribution of another name.
-_DISTRIBUTIONS = {"litert": "ai-edge-litert"}
+_DISTRIBUTIONS = {"litert": "ai-edge-litert", "onnxruntime_int8": "onnxruntime"}
 #: Backends that no wheel brings.
 _NO_WHEEL = {"trtexec": "trtexec is no Python package: it comes with TensorRT, on a Jetson with JetPack."}
 #: The newest version a Python gets on aarch64 and x86_64; one that is not named gets the newest of all.
