@@ -33,7 +33,7 @@ from hilnas.deadline import Deadline
 from hilnas.errors import DeviceError
 from hilnas.records import MeasurementProtocol, Workload
 from profiler._campaign import resume
-from profiler._plan import model_workload
+from profiler._models import model_workload
 from profiler._workspace import Workspace
 
 PROTOCOL = replace(

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
-from hilnas.errors import UsageError
+from hilnas.errors import UnknownName, UsageError
 from hilnas.records import MeasurementProtocol, Workload, canonical_json
 from hilnas.units import parse_quantity
 from profiler._artifacts import ArtifactStore
-from profiler._plan import architecture_workload, block_workloads, load_space, model_workload, sample_workloads
+from profiler._models import Arguments, ModelSource, model_workloads
+from profiler._plan import architecture_workload, block_workloads, load_space, sample_workloads
 from profiler.importers._base import ImportRequest
+from search_spaces._layer_costs import Input
 
+_SHAPE = re.compile(r"(?:(?P<name>[^=]+)=)?(?P<sizes>[0-9]+(?:x[0-9]+)*)(?::(?P<dtype>[a-z]+[0-9]*))?")
+#: What an input may hold; values are made up for it, so no others.
+_DTYPES = ("float32", "float16", "float64", "int64", "int32", "uint8", "int8", "bool")
 _TABLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -23,21 +30,25 @@ def asked_workloads(
     samples: int | None,
     blocks: bool,
     architectures: Sequence[str],
-    models: Sequence[Path],
+    models: Sequence[str],
     seed: int,
     artifacts: ArtifactStore,
+    shapes: Sequence[str] = (),
+    arguments: Sequence[str] = (),
 ) -> list[Workload]:
     """Return the workloads that the options of `hilnas profile` name; raise UsageError where they name none."""
     if models:
         if space or samples or blocks or architectures:
             raise UsageError("--model stands alone", "", "Profile models and a space in two commands.")
-        workloads = [model_workload(path, artifacts) for path in models]
+        workloads = model_workloads([asked_model(text, shapes, arguments) for text in models], artifacts)
         if len({workload.key for workload in workloads}) < len(workloads):
-            names = ", ".join(str(path) for path in models)
+            names = ", ".join(models)
             raise UsageError(
                 f"the same model is named twice: {names}", "Their bytes are equal, and so is their latency."
             )
         return workloads
+    if shapes or arguments:
+        raise UsageError("--shape and --argument belong to --model")
     if space is None:
         raise UsageError(
             "nothing to measure was named", "", "Write --space nasbench201 --samples 60, or --model FILE.onnx"
@@ -53,6 +64,63 @@ def asked_workloads(
             f"nothing of the space {space!r} was named", "", "Add --samples N, --blocks or --architecture TEXT"
         )
     return workloads
+
+
+def asked_model(text: str, shapes: Sequence[str] = (), arguments: Sequence[str] = ()) -> ModelSource:
+    """Return the model that FILE.onnx or `package.module:function` names, with its --shape and --argument."""
+    inputs = tuple(parse_input(shape) for shape in shapes)
+    names = [item.name for item in inputs if item.name]
+    if len(set(names)) < len(names):
+        raise UsageError(f"--shape names an input twice: {', '.join(names)}")
+    source = ModelSource(text, inputs, parse_arguments(arguments))
+    if arguments and not source.is_function:
+        raise UsageError(f"{text} is a file and takes no arguments", "", "--argument is for functions.")
+    return source
+
+
+def parse_input(text: str) -> Input:
+    """Return the input of `1x3x224x224`, `NAME=1x3x224x224` or `NAME=1x128:int64`; raise UsageError for another."""
+    match = _SHAPE.fullmatch(text.strip())
+    example = "Write for instance --shape 1x3x224x224, or --shape ids=1x128:int64"
+    if match is None:
+        raise UsageError(f"cannot read the shape {text!r}", "", example)
+    shape = tuple(int(size) for size in match["sizes"].split("x"))
+    if 0 in shape or prod(shape) > _MAX_ELEMENTS:
+        raise UsageError(f"the shape {text!r} holds nothing, or more than a tensor can", "", example)
+    dtype = match["dtype"] or "float32"
+    if dtype not in _DTYPES:
+        raise UnknownName("type", dtype, _DTYPES, example)
+    return Input(shape, dtype, match["name"] or "")
+
+
+def parse_arguments(pairs: Sequence[str]) -> Arguments:
+    """Return `width=16` pairs as values: whole numbers, numbers, true and false, and whatever else as text."""
+    found: dict[str, int | float | str | bool] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"cannot read the argument {pair!r}", "", "Write for instance --argument width=16")
+        if name in found:
+            raise UsageError(f"the argument {name!r} is named twice")
+        found[name] = _value(text)
+    return found
+
+
+def _value(text: str) -> int | float | str | bool:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:
+            continue
+        if math.isfinite(value):
+            return value
+    return text
+
+
+#: A tensor of bytes of this many elements would fill the address space of any machine.
+_MAX_ELEMENTS = 2**46
 
 
 def space_options_json(pairs: Sequence[str]) -> str:

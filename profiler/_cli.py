@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hilnas.cli import Settings
+from hilnas.errors import UsageError
 from hilnas.output import answer, json_option, show_json, show_table
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("device")
+@click.argument("device", required=False)
 @click.option("--space", help="Search space whose architectures or blocks are measured.")
 @click.option(
     "--space-option", "space_options", multiple=True, metavar="NAME=N", help="Option of the space (width=32)."
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 @click.option("--samples", type=click.IntRange(1), help="How many random architectures, distinct in what they compute.")
 @click.option("--blocks", is_flag=True, help="Measure the blocks of the space: the entries of a lookup table.")
 @click.option("--architecture", "architectures", multiple=True, help="Measure this architecture (may be repeated).")
-@click.option(
-    "--model", "models", multiple=True, type=click.Path(path_type=Path), help="ONNX file; several: A against B."
-)
+@click.option("--model", "models", multiple=True, help="FILE.onnx or package.module:function; several: A against B.")
+@click.option("--shape", "shapes", multiple=True, metavar="[NAME=]1x3x224x224", help="Shape of an input of a model.")
+@click.option("--argument", "arguments", multiple=True, metavar="NAME=VALUE", help="What a --model function is given.")
+@click.option("--static", metavar="MODEL", help="Print the costs of every layer; no device, nothing is run.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--invocations", type=click.IntRange(1), help="Invocations a workload gets at least.")
 @click.option("--rate", metavar="RATE", help="Pace the calls as in use, e.g. 10/s: clocks fall between them.")
@@ -41,13 +43,16 @@ if TYPE_CHECKING:
 @click.pass_obj
 def profile(
     settings: Settings,
-    device: str,
+    device: str | None,
     space: str | None,
     space_options: tuple[str, ...],
     samples: int | None,
     blocks: bool,
     architectures: tuple[str, ...],
-    models: tuple[Path, ...],
+    models: tuple[str, ...],
+    shapes: tuple[str, ...],
+    arguments: tuple[str, ...],
+    static: str | None,
     seed: int,
     invocations: int | None,
     rate: str | None,
@@ -60,7 +65,9 @@ def profile(
 ) -> None:
     """Measure architectures, blocks or models on a device: a campaign that can be resumed.
 
-    DEVICE is the name of a config, or table:NAME/COLUMN to replay a reference table.
+    DEVICE is the name of a config, or table:NAME/COLUMN to replay a reference table. --static needs none: it counts
+    multiply-adds, parameters and memory traffic of an ONNX file, of the nn.Module that a function returns, or of an
+    architecture (nasbench201:|...).
 
     \b
     Examples:
@@ -69,7 +76,16 @@ def profile(
       hilnas profile local_cpu --model a.onnx --model b.onnx --gate "ratio<=1.05"
       hilnas profile local_cpu --model a.onnx --rate 10/s
       hilnas profile orin --model a.onnx --energy --per-layer
+      hilnas profile local_cpu --model my_nets:small --argument width=16 --shape 1x3x96x96
+      hilnas profile --static my_nets:small --shape 1x3x96x96
     """
+    if static is not None:
+        if device is not None or models or samples or blocks or architectures:
+            raise UsageError("--static stands alone: nothing is measured", "", "Write hilnas profile --static MODEL")
+        _show_static(static, space, space_options, shapes, arguments, as_json)
+        return
+    if device is None:
+        raise UsageError("no device was named", "", "hilnas devices list shows them; --static MODEL needs none")
     from devices._config import find_device
     from hilnas.gates import parse_gate
     from hilnas.units import parse_quantity
@@ -85,7 +101,16 @@ def profile(
     wait_s = parse_quantity(wait, "time")
     with Workspace.open(settings.workspace) as workspace:
         workloads = asked_workloads(
-            space, space_options, samples, blocks, architectures, models, seed, workspace.artifacts
+            space,
+            space_options,
+            samples,
+            blocks,
+            architectures,
+            models,
+            seed,
+            workspace.artifacts,
+            shapes,
+            arguments,
         )
         usual = open_device(config, workspace).protocol
         protocol = asked_protocol(usual, len(models), invocations, rate, sustained)
@@ -342,6 +367,26 @@ def data_export(settings: Settings, name: str, as_json: bool) -> None:
     click.echo(as_csv(rows), nl=False)
 
 
+def _show_static(
+    model: str,
+    space: str | None,
+    space_options: tuple[str, ...],
+    shapes: tuple[str, ...],
+    arguments: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    from profiler._asked import asked_model, space_options_json
+    from profiler._static import COLUMNS, shown_rows, shown_totals, static_table
+
+    source = asked_model(model, shapes, arguments)
+    table = static_table(source, space, space_options_json(space_options))
+    if as_json:
+        show_json(answer({"model": source.label, **table.to_json()}))
+        return
+    show_table(COLUMNS, shown_rows(table))
+    show_table(("total", source.label), shown_totals(table))
+
+
 def _ratios(workspace: Workspace, done: CampaignResult) -> list[Ratio]:
     from profiler._comparison import paired_ratio
 
@@ -391,7 +436,7 @@ def _show_summary(done: CampaignResult) -> None:
     show_table(("run", done.run_id), [(key, value) for key, value in shown.items() if key != "run_id"])
     metrics = shown_summary(done.measurements)
     if metrics:
-        show_table(("metric", "median", "workloads", "n/a"), metrics)
+        show_table(("metric", "median", "workloads", "scope, or why not"), metrics)
     for name, cause in list(done.summary.causes.items())[:10]:
         click.echo(f"{name}: {cause}", err=True)
 

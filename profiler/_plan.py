@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hilnas import plugins
-from hilnas.errors import BadFile, UnknownName, UsageError
+from hilnas.errors import UnknownName, UsageError
 from hilnas.records import Architecture, Measurement, Workload, canonical_json
-from profiler._artifacts import ArtifactStore
+from profiler._models import model_module, settle_norms
 from search_spaces._base import SearchSpace
+from search_spaces._errors import NetworkChanged
 from search_spaces._graph import Block, Graph
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 #: Copies of a shape-preserving block in one measured chain, so that the call's own cost weighs little.
 BLOCK_REPEAT = 8
-_MAX_MODEL_BYTES = 2 * 2**30
+#: The option of a workload that is the fingerprint of its network; the space has none of this name.
+_NETWORK = "network"
 
 
 @lru_cache(maxsize=32)
@@ -33,14 +35,32 @@ def _space(name: str, options: str) -> SearchSpace:
 
 
 def load_space(name: str, options: str = "{}") -> SearchSpace:
-    """Return a search space by name with its options (canonical JSON); raise UnknownName for what is not there."""
-    return _space(name, options)
+    """Return a search space by name with its options (canonical JSON), or the family of networks of a TOML file.
+
+    Raises UnknownName for what is not there, UsageError for a file that makes no sense.
+    """
+    if not name.endswith(".toml"):
+        return _space(name, options)
+    from search_spaces.parametric import Parametric
+
+    if options != "{}":
+        raise UsageError(f"{name} has no space options", "", f"Write what shall differ into {name}.")
+    return Parametric.from_file(Path(name))
 
 
 def architecture_workload(space: SearchSpace, architecture: Architecture) -> Workload:
-    """Return the workload of an architecture in the space's input shape."""
-    options = canonical_json(dict(space.options))
-    return Workload(architecture.text, "architecture", space.shape_of(architecture), options=options)
+    """Return the workload of an architecture; of a traced one the options name the network it is at this moment."""
+    fingerprint = space.fingerprint(architecture)
+    options = {**space.options, **({_NETWORK: fingerprint} if fingerprint else {})}
+    shape = space.shape_of(architecture)
+    return Workload(architecture.text, "architecture", shape, options=canonical_json(options))
+
+
+def recorded_architecture(space: SearchSpace, workload: Workload) -> Architecture | None:
+    """Return the architecture of a workload that was recorded in the space, None where it had other options."""
+    options = json.loads(workload.options)
+    options.pop(_NETWORK, None)
+    return space.parse(workload.subject) if canonical_json(options) == canonical_json(dict(space.options)) else None
 
 
 def sample_workloads(space: SearchSpace, n: int, seed: int) -> list[Workload]:
@@ -74,17 +94,6 @@ def block_copies(workload: Workload) -> int:
     return _chain_length(_find_block(workload), json.loads(workload.options)["repeat"])
 
 
-def model_workload(path: Path, artifacts: ArtifactStore) -> Workload:
-    """Return the workload of an ONNX file, its bytes stored in the workspace.
-
-    Raises BadFile for a file that is missing, too large or no ONNX model, and UsageError for dynamic shapes.
-    """
-    data = _read_model(path)
-    shape = _input_shape(data, path)
-    digest, _ = artifacts.put(data, ".onnx")
-    return Workload(f"model:{digest}", "model", shape, label=path.name)
-
-
 def sentinel_workload() -> Workload:
     """Return the fixed network that is measured again and again to see drift."""
     space = load_space("nasbench201")
@@ -113,7 +122,15 @@ def workload_onnx(workload: Workload) -> tuple[bytes, bytes | None]:
 
 
 def workload_module(workload: Workload) -> nn.Module:
-    """Return an architecture or a block's chain as a module in evaluation mode; raise UsageError for a model."""
+    """Return an architecture, a block's chain or a model of the user as a module in evaluation mode.
+
+    Raises UsageError for an ONNX file, which has none, and CannotBuild for a function that gives no network.
+    """
+    if workload.kind == "model":
+        built = model_module(workload)
+        settle_norms(built)
+        return built.module.eval()
+
     from search_spaces._torch import to_module
 
     if workload.kind != "architecture":
@@ -123,9 +140,34 @@ def workload_module(workload: Workload) -> nn.Module:
 
 
 def workload_architecture(workload: Workload) -> tuple[SearchSpace, Architecture]:
-    """Return the space and the architecture of a workload of the kind `architecture`."""
-    space = load_space(workload.subject.partition(":")[0], workload.options)
-    return space, space.parse(workload.subject)
+    """Return the space and the architecture of a workload of the kind `architecture`.
+
+    Raises NetworkChanged where the same text was another network when the workload was made.
+    """
+    options = json.loads(workload.options)
+    fingerprint = options.pop(_NETWORK, "")
+    space = load_space(workload.subject.partition(":")[0], canonical_json(options))
+    architecture = space.parse(workload.subject)
+    if fingerprint and space.fingerprint(architecture) != fingerprint:
+        raise NetworkChanged(
+            f"{workload.subject} is another network now than when it was planned or measured",
+            space.obstacle(architecture) or "What builds it has changed, or torch has.",
+            "Undo the change, or begin anew: hilnas profile",
+        )
+    return space, architecture
+
+
+def need_network(workload: Workload) -> None:
+    """Raise CannotBuild or NetworkChanged for an architecture without its network; for builders that need no bytes."""
+    if workload.kind == "architecture" and _is_traced(workload.subject.partition(":")[0]):
+        space, architecture = workload_architecture(workload)
+        space.graph(architecture)
+
+
+@lru_cache(maxsize=32)
+def _is_traced(name: str) -> bool:
+    """Return whether there is a space of this name whose networks the user's code builds."""
+    return name in plugins.names("search_spaces") and plugins.load("search_spaces", name, SearchSpace).traced
 
 
 def _find_block(workload: Workload) -> Block:
@@ -143,35 +185,3 @@ def _block_graph(block: Block, repeat: int = BLOCK_REPEAT) -> Graph:
 
 def _chain_length(block: Block, repeat: int) -> int:
     return repeat if all(spec == block.output for spec in block.inputs) else 1
-
-
-def _read_model(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > _MAX_MODEL_BYTES:
-            raise BadFile(f"{path} is larger than 2 GiB", "ONNX files of this size use external data.")
-        return path.read_bytes()
-    except OSError as error:
-        raise BadFile(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _input_shape(data: bytes, path: Path) -> tuple[int, ...]:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load_model_from_string(data)
-    except (DecodeError, ValueError) as error:
-        raise BadFile(f"{path} is no ONNX model", str(error)[:200]) from error
-    if not model.HasField("graph") or not model.graph.output:
-        raise BadFile(f"{path} is no ONNX model", "It has no graph.")
-    constants = {item.name for item in model.graph.initializer}
-    inputs = [item for item in model.graph.input if item.name not in constants]
-    for item in inputs:
-        sizes = [dim.dim_value for dim in item.type.tensor_type.shape.dim]
-        if any(size <= 0 for size in sizes):
-            raise UsageError(
-                f"{path}: the input {item.name!r} has a dynamic shape",
-                "A latency belongs to one shape.",
-                "Fix it first: python -m onnxruntime.tools.make_dynamic_shape_fixed",
-            )
-    return tuple(dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim) if inputs else ()

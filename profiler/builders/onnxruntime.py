@@ -1,8 +1,9 @@
-"""ONNX models for ONNX Runtime, written directly from the graph; a user's own model is taken as it is."""
+"""ONNX models for ONNX Runtime, written directly from the graph; a model of the user is stored already."""
 
 from __future__ import annotations
 
 from hilnas.records import Artifact, Workload
+from profiler._models import model_file
 from profiler._plan import workload_onnx
 from profiler.builders._base import Builder
 
@@ -11,10 +12,9 @@ class OnnxRuntime(Builder):
     """Writes .onnx files, and beside them the recipes by which a board writes them itself."""
 
     def build(self, workload: Workload) -> Artifact:
-        """Return the artifact of an architecture, a block or a model file."""
+        """Return the artifact of an architecture, a block or a model."""
         if workload.kind == "model":
-            digest = workload.subject.removeprefix("model:")
-            data = self.artifacts.read(digest, ".onnx")
+            digest, data = model_file(workload, self.artifacts)
             return Artifact(workload, "onnxruntime", digest, len(data), str(self.artifacts.path(digest, ".onnx")))
         data, recipe = workload_onnx(workload)
         digest, path = self.artifacts.put(data, ".onnx")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hilnas.errors import UsageError
 from hilnas.records import Artifact, Workload
+from profiler._models import model_file
 from profiler._plan import workload_graph, workload_onnx
 from profiler.builders._base import Builder
 from profiler.builders._int8 import to_int8
@@ -23,7 +24,7 @@ class OnnxRuntimeInt8(Builder):
         from search_spaces._onnx import to_onnx
 
         if workload.kind == "model":
-            return self.artifacts.read(workload.subject.removeprefix("model:"), ".onnx")
+            return model_file(workload, self.artifacts)[1]
         graph = workload_graph(workload)
         if not is_fixed_point(graph):
             return workload_onnx(workload)[0]
