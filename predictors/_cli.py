@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from predictors._judging import Judgement
     from search_spaces._base import SearchSpace
 
-_SPACE = click.option("--space", default="nasbench201", show_default=True, help="Search space of the architectures.")
+_SPACE = click.option(
+    "--space", default="nasbench201", show_default=True, help="Search space, or the TOML file of a family of networks."
+)
 _SPACE_OPTIONS = click.option(
     "--space-option", "space_options", multiple=True, metavar="NAME=N", help="Option of the space (width=32)."
 )
@@ -73,7 +75,7 @@ def fit(
     if as_json:
         show_json(answer(report.to_json(), seed))
         return
-    _show_fit(report)
+    _show_fit(report, space)
 
 
 @click.command()
@@ -180,9 +182,9 @@ def compare(
         checked = [{"gate": str(gate), "value": figures[gate.name], "holds": gate not in failed} for gate in wanted]
         show_json(answer({**comparison.to_json(), "gates": checked}, seed))
     else:
-        _show_comparison(comparison)
+        _show_comparison(comparison, space)
     if failed:
-        _fail(failed, comparison)
+        _fail(failed, comparison, space)
 
 
 def _space(name: str, options: tuple[str, ...]) -> SearchSpace:
@@ -192,13 +194,13 @@ def _space(name: str, options: tuple[str, ...]) -> SearchSpace:
     return load_space(name, space_options_json(options))
 
 
-def _fail(gates: list[Gate], comparison: Comparison) -> None:
+def _fail(gates: list[Gate], comparison: Comparison, space: str) -> None:
     from hilnas.errors import GateFailed
 
     figures = comparison.judgement.scores.to_json()
     values = {gate: figures[gate.name] for gate in gates}
     shown = "; ".join(f"{gate}: it is {'n/a' if value is None else f'{value:.4g}'}" for gate, value in values.items())
-    again = f"hilnas fit {comparison.device} --predictor {comparison.predictor} --space {comparison.space}"
+    again = f"hilnas fit {comparison.device} --predictor {comparison.predictor} --space {space}"
     raise GateFailed(
         f"a gate does not hold: {shown}",
         "The predictor had not seen these architectures.",
@@ -206,7 +208,7 @@ def _fail(gates: list[Gate], comparison: Comparison) -> None:
     )
 
 
-def _show_fit(report: FitReport) -> None:
+def _show_fit(report: FitReport, space: str) -> None:
     request = report.request
     measured = f"{report.n_measured} of them and {report.n_blocks_measured} blocks measured now"
     click.echo(f"{request.predictor} for {request.device} on {report.space}: {report.n_fitted} samples, {measured}")
@@ -217,7 +219,7 @@ def _show_fit(report: FitReport) -> None:
         click.echo("Figures are of samples that were held out; the saved predictor is fitted on all.")
     show_table(("fitted", "value"), list(report.parameters.items()))
     click.echo(f"saved: {report.path}")
-    click.echo(f"next: hilnas compare {request.device} --predictor {request.predictor}")
+    click.echo(f"next: hilnas compare {request.device} --predictor {request.predictor} --space {space}")
 
 
 def _show_figures(name: str, judgement: Judgement) -> None:
@@ -237,7 +239,7 @@ def _show_figures(name: str, judgement: Judgement) -> None:
     click.echo(f"best-source scaling (baseline): {NO_SOURCE}")
 
 
-def _show_comparison(comparison: Comparison) -> None:
+def _show_comparison(comparison: Comparison, space: str) -> None:
     _show_figures(comparison.predictor, comparison.judgement)
     rows = [
         (
@@ -253,7 +255,7 @@ def _show_comparison(comparison: Comparison) -> None:
     show_table(columns, rows, f"the {len(rows)} largest errors on {comparison.device}")
     click.echo(f"comparison_id: {comparison.comparison_id}")
     if comparison.source == "measured":
-        again = f"hilnas fit {comparison.device} --predictor {comparison.predictor}"
+        again = f"hilnas fit {comparison.device} --predictor {comparison.predictor} --space {space}"
         click.echo(f"these architectures are recorded now; learn from them: {again}")
 
 

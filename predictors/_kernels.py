@@ -123,21 +123,44 @@ def _steps(block: Block) -> tuple[_Step, ...]:
         _Step(
             _kind(operator),
             operator.output_spec.elements,
-            None if operator.params else (operator.kind, operator.kernel, operator.stride, operator.output_spec.shape),
+            _signature(operator),
             tuple(places[name] if name in places else -1 - int(name.removeprefix("in")) for name in operator.inputs),
-            operator.kind == "batch_norm" and kinds.get(operator.inputs[0]) == "conv2d",
+            operator.is_view or (operator.kind == "batch_norm" and kinds.get(operator.inputs[0]) == "conv2d"),
         )
         for operator in block.operators
     )
 
 
+def _signature(operator: Operator) -> tuple[object, ...] | None:
+    """Return what two operators of equal inputs share when they give the same; None for one with weights of its own."""
+    if operator.params:
+        return None
+    return (operator.kind, operator.kernel, operator.stride, operator.output_spec.shape, operator.traced)
+
+
 def _kind(operator: Operator) -> int:
+    if operator.traced is not None:
+        return _RELU if operator.traced.name in _ACTIVATIONS else _TRACED.get(operator.traced.like, _OTHER)
     if operator.kind == "conv2d":
         if operator.groups > 1:
             return _DEPTHWISE
         return _CONV1X1 if operator.kernel == 1 else _CONVKXK
     kinds = {"linear": _LINEAR, "avg_pool2d": _POOL, "global_avg_pool": _POOL, "batch_norm": _NORM}
     return {**kinds, "add": _ADD, "relu": _RELU}.get(operator.kind, _OTHER)
+
+
+#: Traced operators that runtimes fuse into a convolution as they do a ReLU.
+_ACTIVATIONS = ("hardtanh", "leaky_relu", "sigmoid", "tanh", "hardsigmoid")
+#: Class of a traced operator's costs -> kind of kernel; the others are kernels of their own.
+_TRACED = {
+    "conv1x1": _CONV1X1,
+    "conv3x3": _CONVKXK,
+    "conv_other": _CONVKXK,
+    "depthwise": _DEPTHWISE,
+    "linear": _LINEAR,
+    "pool": _POOL,
+    "norm": _NORM,
+}
 
 
 def _fused(kernels: _Kernels, readers: list[int]) -> set[int]:

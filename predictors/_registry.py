@@ -40,6 +40,7 @@ class SavedPredictor(BaseModel):
     choices: dict[str, Any]
     architectures: list[str]
     latency_s: list[_Seconds]
+    networks: str = ""
     evaluation: dict[str, Any]
     versions: dict[str, str]
     created_at: str
@@ -88,6 +89,7 @@ def save(
         choices=predictor.choices_,
         architectures=[item.text for item in architectures],
         latency_s=[float(value) for value in latency_s],
+        networks=_networks(space, architectures),
         evaluation=evaluation,
         versions={"hilnas": __version__, "numpy": np.__version__, "scikit-learn": sklearn.__version__},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -151,12 +153,24 @@ def restore(saved: SavedPredictor, space: SearchSpace) -> FittedPredictor:
     kind = plugins.load("predictors", saved.predictor, Predictor)
     architectures = tuple(space.parse(text) for text in saved.architectures)
     latency_s = np.array(saved.latency_s)
+    if saved.networks != _networks(space, architectures):
+        raise BadFile(
+            f"the {saved.predictor} of {saved.device} was fitted to other networks than {space.reference} has now",
+            "What builds them has changed, or torch has.",
+            f"Fit it again: hilnas fit {saved.device} --predictor {saved.predictor} --space {space.reference}",
+        )
     try:
         predictor = kind(space, **saved.parameters).fit(architectures, latency_s, choices=saved.choices)
     except (TypeError, KeyError, ValueError) as error:
         again = f"Fit it again: hilnas fit {saved.device} --predictor {saved.predictor}"
         raise BadFile(f"the saved {saved.predictor} cannot be restored: {error}", "", again) from error
     return FittedPredictor(saved, predictor, architectures, latency_s)
+
+
+def _networks(space: SearchSpace, architectures: Sequence[Architecture]) -> str:
+    """Return the hash of what the texts stand for, nothing where they say it themselves."""
+    fingerprints = [space.fingerprint(item) for item in architectures]
+    return content_hash(fingerprints) if any(fingerprints) else ""
 
 
 def _folder(workspace: Workspace, device: str, space: SearchSpace) -> Path:
@@ -178,5 +192,5 @@ def _not_fitted(device: str, space: SearchSpace, name: str, names: Sequence[str]
         if names
         else f"no predictor is fitted for {device} on {space.name}",
         there,
-        f"Fit one: hilnas fit {device} --predictor {name} --space {space.name}",
+        f"Fit one: hilnas fit {device} --predictor {name} --space {space.reference}",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +12,19 @@ from numpy.typing import NDArray
 
 from devices._config import DeviceConfig, find_device
 from hilnas.errors import Inconclusive, UsageError
-from hilnas.records import Architecture, Measurement, canonical_json
+from hilnas.records import Architecture, Measurement
 from profiler._campaign import Progress, measure
-from profiler._plan import architecture_workload, block_entry_s, block_key, block_workloads
+from profiler._plan import (
+    architecture_workload,
+    block_entry_s,
+    block_key,
+    block_workloads,
+    recorded_architecture,
+)
 from profiler._workspace import Workspace
 from search_spaces._base import SearchSpace
+
+_LOG = logging.getLogger("hilnas.samples")
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,14 +153,20 @@ def measure_blocks(
 def _samples(
     space: SearchSpace, measurements: Sequence[Measurement], medians: Mapping[str, Sequence[float]]
 ) -> Samples:
-    options = canonical_json(dict(space.options))
+    changed = 0
     found: dict[str, tuple[Architecture, float, tuple[float, ...]]] = {}
     for item in measurements:
-        if item.status != "ok" or item.latency_s is None or item.workload.options != options:
+        if item.status != "ok" or item.latency_s is None:
             continue
-        architecture = space.parse(item.workload.subject)
-        if space.graph(architecture).connected:
+        architecture = recorded_architecture(space, item.workload)
+        if architecture is None:
+            continue
+        if architecture_workload(space, architecture).options != item.workload.options:
+            changed += 1
+        elif space.graph(architecture).connected:
             found[architecture.text] = (architecture, item.latency_s, tuple(medians.get(item.workload.key, ())))
+    if changed:
+        _LOG.warning("%d measurements of %s are left out: they are of other networks now", changed, space.reference)
     rows = [found[text] for text in sorted(found)]
     times = np.array([row[1] for row in rows], dtype=float)
     return Samples(tuple(row[0] for row in rows), times, tuple(row[2] for row in rows))

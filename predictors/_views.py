@@ -34,7 +34,7 @@ class Views:
 
     connected    1 where the output depends on the input, else 0; shape (n, 1)
     runtime      physical features and kernels of the graph a runtime is left with
-    live_blocks  uses of every block in that graph, in the order of `space.blocks()`
+    live_blocks  uses of every block in that graph, in the order of `space.blocks()`; none where graphs are traced
     as_trained   uses of every block with nothing removed, and the encoding: for devices that run dead operators too
     encoding     one-hot decisions
     macs         multiply-adds of the live graph and of the graph as trained; shape (n, 2)
@@ -43,7 +43,8 @@ class Views:
     def __init__(self, space: SearchSpace) -> None:
         self._space = space
         self._rows: dict[tuple[str, Architecture], Matrix] = {}
-        self._places = {block.key: i for i, block in enumerate(space.blocks())}
+        blocks = () if space.traced else space.blocks()
+        self._places = {block.key: i for i, block in enumerate(blocks)}
         self._graph = lru_cache(maxsize=64)(space.graph)
         self._make: dict[str, Callable[[Architecture], Matrix]] = {
             "connected": lambda item: np.array([float(self._graph(item).connected)]),
@@ -80,6 +81,8 @@ class Views:
     def _blocks(self, graph: Graph) -> Matrix:
         """Return the uses of every block, in the order of `space.blocks()`; constants are no blocks."""
         counts = np.zeros(len(self._places))
+        if self._space.traced:
+            return counts
         for block, n in graph.block_counts.items():
             if block.inputs:
                 counts[self._places[block.key]] += n

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("device", required=False)
-@click.option("--space", help="Search space whose architectures or blocks are measured.")
+@click.option("--space", help="Search space to measure, or the TOML file of a family of networks.")
 @click.option(
     "--space-option", "space_options", multiple=True, metavar="NAME=N", help="Option of the space (width=32)."
 )

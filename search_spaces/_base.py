@@ -28,6 +28,13 @@ class SearchSpace(ABC):
     name: ClassVar[str]
     #: What whoever reads a latency of this space has to know; `hilnas profile` says it.
     latency_note: ClassVar[str] = ""
+    #: Whether graphs come from traces of modules: they can be counted, not run, and there are no blocks to measure.
+    traced: ClassVar[bool] = False
+
+    @property
+    def reference(self) -> str:
+        """Return what a user types to name the space: `--space REFERENCE`."""
+        return self.name
 
     @property
     @abstractmethod
@@ -72,6 +79,14 @@ class SearchSpace(ABC):
         """Return the input shape of one architecture, where that is a decision as well."""
         return self.input_shape
 
+    def obstacle(self, architecture: Architecture) -> str:
+        """Return why there is no network of an architecture, nothing where there is one."""
+        return ""
+
+    def fingerprint(self, architecture: Architecture) -> str:
+        """Return what changes when the same text becomes another network; nothing where options and text say it all."""
+        return ""
+
     def onnx(self, architecture: Architecture, seed: int = 0) -> tuple[bytes, bytes | None]:
         """Return the network as ONNX with seeded weights, and its recipe (None: no device can write it itself)."""
         from search_spaces._recipe import to_onnx_and_recipe
@@ -98,7 +113,7 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def blocks(self) -> tuple[Block, ...]:
-        """Return every distinct block with operators that graphs of this space are made of."""
+        """Return every distinct block with operators that graphs of this space are made of; NoBlocks if `traced`."""
 
     def sample_distinct(self, n: int, seed: int, exclude: frozenset[str] = frozenset()) -> list[Architecture]:
         """Return n random architectures of different canonical form, none of them in `exclude` (canonical forms).

@@ -62,13 +62,14 @@ def _of_block(block: Block) -> NDArray[np.float64]:
         name = _class_of(operator)
         if name is None or operator.name in block.folded.values():
             continue
-        moved = operator.input_spec.size_bytes * len(operator.inputs) + operator.output_spec.size_bytes
-        table[_CLASSES.index(name)] += (1, operator.macs, moved)
+        table[_CLASSES.index(name)] += (1, operator.macs, operator.moved_bytes)
     weight_bytes = sum(op.params * op.weight_bits / 8 for op in block.operators)
     return np.append(table.ravel(), weight_bytes)
 
 
 def _class_of(operator: Operator) -> str | None:
+    if operator.traced is not None:
+        return operator.traced.like or None
     if operator.kind == "conv2d":
         if operator.groups > 1 and operator.groups == operator.input_spec.shape[1]:
             return "depthwise"
@@ -89,7 +90,7 @@ def _depth(graph: Graph) -> int:
 def _block_depth(block: Block) -> int:
     depth: dict[str, int] = {}
     for operator in block.operators:
-        depth[operator.name] = 1 + max((depth.get(name, 0) for name in operator.inputs), default=0)
+        depth[operator.name] = (not operator.is_view) + max((depth.get(name, 0) for name in operator.inputs), default=0)
     return depth[block.operators[-1].name]
 
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from math import prod
 from typing import Literal, NamedTuple
 
+from hilnas.errors import UsageError
 from search_spaces._quantiser import FixedPoint
 
 OperatorKind = Literal[
@@ -28,6 +29,7 @@ OperatorKind = Literal[
     "add",
     "zeros",
     "quantise",
+    "traced",
 ]
 
 
@@ -47,6 +49,22 @@ class TensorSpec:
     def size_bytes(self) -> int:
         """Return the bytes the tensor occupies."""
         return (self.elements * self.bits + 7) // 8
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What is known of an operator of the kind `traced`, which is none of the others: it is counted, never rebuilt.
+
+    `name` is that of the framework; `like` the class of kernel whose time it takes (see `_features`), nothing for a
+    view, which no runtime spends time on. `attributes` tells apart what has the same name and shapes.
+    """
+
+    name: str
+    like: str = ""
+    macs: int = 0
+    params: int = 0
+    read_bytes: int = 0
+    attributes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +89,18 @@ class Operator:
     bias: bool = False
     weight_bits: int = 32
     fraction_bits: int | None = None
+    traced: Traced | None = None
+
+    @property
+    def is_view(self) -> bool:
+        """Return whether it only gives a tensor another shape."""
+        return self.traced is not None and not self.traced.like
+
+    @property
+    def moved_bytes(self) -> int:
+        """Return the bytes of activations it reads and writes."""
+        read = self.input_spec.size_bytes * len(self.inputs) if self.traced is None else self.traced.read_bytes
+        return read + self.output_spec.size_bytes
 
     @property
     def form(self) -> FixedPoint | None:
@@ -87,11 +117,13 @@ class Operator:
             return self.output_spec.elements * (self.input_spec.shape[1] // self.groups) * self.kernel**2
         if self.kind == "linear":
             return self.output_spec.elements * self.input_spec.shape[-1]
-        return 0
+        return 0 if self.traced is None else self.traced.macs
 
     @property
     def params(self) -> int:
         """Return trainable parameters (batch normalisation: scale and shift)."""
+        if self.traced is not None:
+            return self.traced.params
         channels_in, channels_out = self.input_spec.shape[1], self.output_spec.shape[1]
         if self.kind == "conv2d":
             return channels_out * (channels_in // self.groups) * self.kernel**2 + channels_out * self.bias
@@ -181,6 +213,13 @@ class Graph:
     def block_counts(self) -> Counter[Block]:
         """Return how often each block is used."""
         return Counter([call.block for call in self.calls])
+
+    def need_own(self) -> None:
+        """Raise UsageError for a graph that was traced: it can be counted, and only its module can be run."""
+        if any(operator.traced is not None for _, operator in self.operators):
+            raise UsageError(
+                "a traced graph cannot be run", "It says what a module does.", "Take the module or ONNX of its space."
+            )
 
     @cached_property
     def connected(self) -> bool:

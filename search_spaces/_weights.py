@@ -43,7 +43,9 @@ def make_weights(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.float32]]:
 
     The same name, shape and seed give the same bits on every machine. Constants are shared and read-only. Values are
     cut from one pool of normal numbers at a place that depends on the name: copying costs a tenth of drawing.
+    Raises UsageError for a traced graph.
     """
+    graph.need_own()
     pool = make_pool(seed)
     variances = running_variances(graph)
     found: dict[str, NDArray[np.float32]] = {}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("searcher", required=False)
-@click.option("--space", help="Search space.")
+@click.option("--space", help="Search space, or the TOML file of a family of networks.")
 @click.option(
     "--space-option", "space_options", multiple=True, metavar="NAME=N", help="Option of the space (width=32)."
 )
@@ -81,13 +81,12 @@ def search(
           --score table:val/accuracy --seeds 10 --offline
       hilnas search --resume last
     """
-    from profiler._asked import space_options_json
     from searchers._request import SearchRequest
 
     request = None
     if resume is None:
         request = SearchRequest(
-            *_named(searcher, space), space_options_json(space_options), device, limits, score, score_options,
+            *_named(searcher, space, space_options), device, limits, score, score_options,
             accuracy, episodes, evaluations, seed, seeds, options, predictor, top, offline,
         )  # fmt: skip
     elif searcher or space:
@@ -95,9 +94,13 @@ def search(
     _run(settings, request, resume, as_json)
 
 
-def _named(searcher: str | None, space: str | None) -> tuple[str, str]:
+def _named(searcher: str | None, space: str | None, space_options: tuple[str, ...]) -> tuple[str, str, str]:
+    """Return the names of searcher and space, and the space's options: all of them, a file may change."""
     from hilnas import plugins
     from hilnas.errors import UsageError
+    from hilnas.records import canonical_json
+    from profiler._asked import space_options_json
+    from profiler._plan import load_space
 
     if searcher is None:
         known = ", ".join(plugins.names("searchers"))
@@ -105,7 +108,8 @@ def _named(searcher: str | None, space: str | None) -> tuple[str, str]:
     if space is None:
         known = ", ".join(plugins.names("search_spaces"))
         raise UsageError("no search space was named", f"Known: {known}.", f"Add: --space {known.split(', ')[0]}")
-    return searcher, space
+    built = load_space(space, space_options_json(space_options))
+    return searcher, built.name, canonical_json(dict(built.options))
 
 
 def _refuse_both() -> None:

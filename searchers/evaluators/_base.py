@@ -41,7 +41,7 @@ class Evaluator(ABC):
     """Gives architectures scores: higher is better, the same architecture always the same.
 
     The constructor takes the space and keyword options with defaults. A candidate that cannot be scored is a value
-    (`Score.missing`), never an exception; one whose output does not depend on its input never has a score.
+    (`Score.missing`), never an exception; one that cannot be built or ignores its input never has a score.
     `unit` and `cost` say in words what a score is and what it takes to get one.
     """
 
@@ -53,9 +53,14 @@ class Evaluator(ABC):
 
     def evaluate(self, architectures: Sequence[Architecture]) -> list[Score]:
         """Return one score per architecture, in order."""
-        connected = [self.space.graph(architecture).connected for architecture in architectures]
-        scores = iter(self._scores([item for item, alive in zip(architectures, connected, strict=True) if alive]))
-        return [next(scores) if alive else Score.missing(DISCONNECTED) for alive in connected]
+        causes = [self._cause(architecture) for architecture in architectures]
+        scores = iter(self._scores([item for item, cause in zip(architectures, causes, strict=True) if not cause]))
+        return [Score.missing(cause) if cause else next(scores) for cause in causes]
+
+    def _cause(self, architecture: Architecture) -> str:
+        """Return why an architecture can have no score, nothing where it can."""
+        obstacle = self.space.obstacle(architecture)
+        return obstacle or ("" if self.space.graph(architecture).connected else DISCONNECTED)
 
     @abstractmethod
     def _scores(self, architectures: Sequence[Architecture]) -> list[Score]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +69,19 @@ class ZeroCost(Evaluator):
         return score
 
     def _compute(self, architecture: Architecture) -> Score:
-        return Score.of(self._indicator.score(self._scored.graph(architecture)), f"{self._name} is not finite")
+        graph, what = self._scored.graph(architecture), f"{self._name} is not finite"
+        if not self._scored.traced:
+            return Score.of(self._indicator.score(graph), what)
+        try:
+            return Score.of(self._indicator.score(graph, partial(self._scored.module, architecture)), what)
+        except Exception as error:  # a module of the user's may raise anything
+            return Score.missing(f"{self._name} failed: {type(error).__name__}: {error}"[:500])
 
     @cached_property
     def _first_of_form(self) -> dict[str, Architecture]:
         found: dict[str, Architecture] = {}
+        if self.space.traced:  # one form is one network there, and finding all forms would take a trace each
+            return found
         try:
             for i, architecture in enumerate(self.space.enumerate()):
                 if i == _MOST:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from search_spaces._graph import Graph
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: Makes a network's module, in training mode, with the weights of a seed.
+Build = Callable[[int], "nn.Module"]
 
 
 class Indicator(ABC):
@@ -32,5 +38,8 @@ class Indicator(ABC):
         return {}
 
     @abstractmethod
-    def score(self, graph: Graph) -> float:
-        """Return the score of a network whose output depends on its input; not finite where there is none."""
+    def score(self, graph: Graph, build: Build | None = None) -> float:
+        """Return the score of a network whose output depends on its input; not finite where there is none.
+
+        `build` makes its module where the graph was traced and cannot.
+        """

@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 
 from search_spaces._graph import Graph
-from searchers._torch import one_thread
-from searchers.evaluators.zero_cost._torch import BatchIndicator, input_batch, untrained
+from searchers.evaluators.zero_cost._base import Build
+from searchers.evaluators.zero_cost._torch import BatchIndicator, input_batch, reproducible, untrained
 
 _K = 1e-5
 
@@ -22,11 +22,11 @@ class Jacov(BatchIndicator):
 
     cost = "one forward and one backward pass of a batch, about 80 ms on one core"
 
-    def score(self, graph: Graph) -> float:
+    def score(self, graph: Graph, build: Build | None = None) -> float:
         """Return the score; NaN where the gradient of an input is constant, which leaves no correlation."""
         inputs = input_batch(self._inputs, graph.input.shape, self._batch, self._seed).clone().requires_grad_(True)
-        with one_thread():
-            module = untrained(graph, self._seed).requires_grad_(False)
+        with reproducible(self._seed):
+            module = untrained(graph, self._seed, build).requires_grad_(False)
             (gradients,) = torch.autograd.grad(module(inputs).sum(), inputs)
             correlation = torch.corrcoef(gradients.flatten(1).double())
         if not torch.isfinite(correlation).all():

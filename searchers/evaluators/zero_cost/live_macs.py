@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from search_spaces._costs import static_costs
 from search_spaces._graph import Graph
-from searchers.evaluators.zero_cost._base import Indicator
+from searchers.evaluators.zero_cost._base import Build, Indicator
 
 
 class LiveMacs(Indicator):
@@ -15,6 +15,6 @@ class LiveMacs(Indicator):
     cost = "a count over the graph, 0.2 ms"
     shared: ClassVar[bool] = False
 
-    def score(self, graph: Graph) -> float:
+    def score(self, graph: Graph, build: Build | None = None) -> float:
         """Return the multiply-adds of the live part."""
         return float(static_costs(graph.live()).macs)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from search_spaces._costs import static_costs
 from search_spaces._graph import Graph
-from searchers.evaluators.zero_cost._base import Indicator
+from searchers.evaluators.zero_cost._base import Build, Indicator
 
 
 class Macs(Indicator):
@@ -15,6 +15,6 @@ class Macs(Indicator):
     cost = "a count over the graph, 0.1 ms"
     shared: ClassVar[bool] = False
 
-    def score(self, graph: Graph) -> float:
+    def score(self, graph: Graph, build: Build | None = None) -> float:
         """Return the multiply-adds."""
         return float(static_costs(graph).macs)

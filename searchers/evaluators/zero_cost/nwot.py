@@ -7,11 +7,11 @@ version of the score). With x the binary codes of all ReLUs, K = x x^T + (1 - x)
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from search_spaces._graph import Graph
-from searchers._torch import one_thread
-from searchers.evaluators.zero_cost._torch import BatchIndicator, input_batch, untrained
+from searchers.evaluators.zero_cost._base import Build
+from searchers.evaluators.zero_cost._torch import BatchIndicator, input_batch, reproducible, untrained, watched
 
 
 class Nwot(BatchIndicator):
@@ -19,16 +19,14 @@ class Nwot(BatchIndicator):
 
     cost = "one forward pass of a batch, about 60 ms on one core"
 
-    def score(self, graph: Graph) -> float:
+    def score(self, graph: Graph, build: Build | None = None) -> float:
         """Return log |det K|; minus infinity where two inputs have the same codes."""
         kernel = _Kernel(self._batch)
-        live = {call.name for call in graph.live().calls}
-        with one_thread(), torch.inference_mode():
-            module = untrained(graph, self._seed)
-            for name, layer in module.layers.items():
-                if isinstance(layer, nn.ReLU) and module.prefixes[name].partition(".")[0] in live:
-                    layer.register_forward_hook(kernel.add)
-            module(input_batch(self._inputs, graph.input.shape, self._batch, self._seed))
+        with reproducible(self._seed), torch.no_grad():
+            module = untrained(graph, self._seed, build)
+            inputs = input_batch(self._inputs, graph.input.shape, self._batch, self._seed)
+            with watched(module, graph, kernel.add):
+                module(inputs)
         sign, log_determinant = torch.linalg.slogdet(kernel.matrix)
         return float(log_determinant) if sign != 0 else -torch.inf
 
@@ -39,8 +37,8 @@ class _Kernel:
     def __init__(self, batch: int) -> None:
         self.matrix = torch.zeros((batch, batch), dtype=torch.float64)
 
-    def add(self, _module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Add the agreements of one ReLU: x x^T + (1 - x)(1 - x)^T = 2 x x^T + n - r 1^T - 1 r^T, r the row sums."""
-        codes = output.flatten(1).sign()
+    def add(self, output: Tensor) -> None:
+        """Add the agreements of one of them: x x^T + (1 - x)(1 - x)^T = 2 x x^T + n - r 1^T - 1 r^T, r the row sums."""
+        codes = (output > 0).flatten(1).to(output.dtype)
         active = codes.sum(1)
         self.matrix += 2 * (codes @ codes.T) + codes.shape[1] - active[:, None] - active
