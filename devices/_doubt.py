@@ -19,6 +19,8 @@ _MIN_FOREIGN_CORES = 0.5
 _MAX_STOLEN_CORES = 0.1
 #: A single thread that computes is off its core for more than this share of the time: it was pushed off.
 _MAX_PREEMPTED = 0.05
+#: An invocation whose own median is known less well was disturbed for part of its time.
+_MAX_HALF_WIDTH = 0.05
 #: What the clock of /proc/stat cannot resolve in a short invocation (ticks of 10 ms on each side).
 _TICK_SLACK_S = 0.04
 
@@ -34,11 +36,19 @@ class Worked:
     elapsed_s: float
     threads: int
     usable_cpus: float
+    #: Half the interval of the median of its blocks, relative; 0 where there were too few blocks.
+    half_width: float = 0.0
 
 
 def doubt(before: State, after: State, worked: Worked) -> str | None:
     """Return why samples taken between two readings of the sensors are doubtful, None when nothing speaks against."""
-    return _sensors_doubt(before, after) or _load_doubt(before, after, worked)
+    return _sensors_doubt(before, after) or _load_doubt(before, after, worked) or _unsteady(worked)
+
+
+def _unsteady(worked: Worked) -> str | None:
+    if worked.half_width <= _MAX_HALF_WIDTH:
+        return None
+    return f"unsteady: the median of its blocks is known to ± {worked.half_width:.0%} only"
 
 
 def identity(state: State) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def run_of(workload: Workload, answer: Answer, purpose: Purpose, threads: int, u
     missing = _missing(answer, purpose)
     if missing:
         return Run(workload, "failed", cause=f"agent: an answer without {missing}", transient=True)
-    worked = Worked(answer.busy_s, answer.cpu_s, answer.elapsed_s, threads, usable_cpus)
+    worked = Worked(answer.busy_s, answer.cpu_s, answer.elapsed_s, threads, usable_cpus, answer.half_width)
     found = _energy_doubt(answer.energy) or doubt(answer.before, answer.after, worked)
     return Run(
         workload,

@@ -51,7 +51,8 @@ Word = Annotated[str, Field(pattern="^[a-z0-9_]{1,40}$")]
 MetricName = Annotated[
     str, Field(max_length=40, pattern="^[a-z][a-z_]*_(s|j|bytes|hz|w)$"), AfterValidator(lambda name: _theirs(name))
 ]
-Values = Annotated[list[Annotated[float, Field(gt=-1e18, lt=1e18, allow_inf_nan=False)]], Field(max_length=100_000)]
+Value = Annotated[float, Field(strict=True, gt=-1e18, lt=1e18, allow_inf_nan=False)]
+Values = Annotated[list[Value], Field(max_length=100_000)]
 Readings = Annotated[dict[MetricName, Values], Field(max_length=16)]
 
 
@@ -142,6 +143,7 @@ class Answer(BaseModel):
     calls_per_sample: Annotated[int, Field(ge=1, lt=10**9)] = 1
     warmup_converged: bool = True
     warmup_calls: Count = 0
+    half_width: Annotated[float, Field(ge=0, lt=1e6, allow_inf_nan=False)] = 0.0
     stop: Annotated[Text, Field(max_length=40)] = ""
     load_s: Seconds = 0.0
     first_run_s: Seconds = 0.0

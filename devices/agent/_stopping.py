@@ -47,6 +47,15 @@ def is_steady(times: Sequence[float], window: int) -> bool:
     )
 
 
+def half_width(block_medians: List[float]) -> float:
+    """Return half the 95 % interval of the median over the median; 0 for fewer than 16 blocks, too few to tell.
+
+    From 16 on a quarter of the blocks may be disturbed before the interval grows.
+    """
+    interval = median_interval(block_medians, 0.95) if len(block_medians) >= 16 else None
+    return 0.0 if interval is None else (interval[1] - interval[0]) / 2 / median(block_medians)
+
+
 def narrow_enough(block_medians: List[float], half_width: float) -> bool:
     """Return whether the 95 % interval of the median of at least 8 block medians is within +- half_width of it."""
     if len(block_medians) < 8:

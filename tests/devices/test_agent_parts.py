@@ -4,12 +4,14 @@ import contextlib
 import json
 import os
 import random
+from dataclasses import replace
 from math import comb
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devices._doubt import Worked, doubt
 from devices.agent import _plugins, _stopping
 from devices.agent._wire import MAX_LINE_BYTES, Closed, PipeLines, WireError
 from devices.agent.sensors import cpu_clock, cpu_load
@@ -61,6 +63,21 @@ def test_blocks_are_enough_when_their_interval_is_narrow():
     assert not _stopping.narrow_enough([1.0] * 7, 0.01)
     assert _stopping.narrow_enough([1.0, 1.001] * 5, 0.01)
     assert not _stopping.narrow_enough([1.0, 1.2] * 5, 0.01)
+
+
+def test_an_invocation_that_was_disturbed_for_half_its_time_does_not_know_its_median():
+    """Seen behind a connection that was set up anew: the first blocks as always, the rest a quarter slower."""
+    disturbed = [1.0] * 12 + [1.26, 1.28, 1.3] * 6
+    assert _stopping.half_width(disturbed) > 0.05
+    assert _stopping.half_width([1.0, 1.01] * 15) < 0.011
+    assert _stopping.half_width([1.0] * 24 + [1.3] * 6) == 0.0, "a fifth of the blocks does not move it"
+    assert _stopping.half_width([1.0, 2.0] * 7) == 0.0, "too few to tell"
+
+
+def test_an_unsteady_invocation_doubts_itself():
+    worked = Worked(0.3, 0.3, 0.31, 1, 4.0, half_width=0.13)
+    assert (doubt({}, {}, worked) or "").startswith("unsteady")
+    assert doubt({}, {}, replace(worked, half_width=0.05)) is None
 
 
 @pytest.fixture
