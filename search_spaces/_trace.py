@@ -21,10 +21,9 @@ from search_spaces._traced_blocks import Like, Role, Use, block_of, joined, tens
 def trace(build: Callable[[], tuple[nn.Module, tuple[int, ...]]]) -> Graph:
     """Return the graph of a module in evaluation mode; its convolutions hold the normalisation that follows them.
 
-    `build` returns the module and its input shape.
-    The module is built and run without numbers; where it needs some, and that fails, with them. Fused attention is
-    taken apart into its products. Raises what `build` and the module raise, ValueError for a result that is no tensor
-    and for one that does not depend on the input.
+    `build` returns the module and its input shape. It is called, and the module is run, without numbers; where they
+    need some, and that fails, with them. Fused attention is taken apart into its products. Raises what `build` and the
+    module raise, and ValueError for a result that is no tensor or does not depend on the input.
     """
     with _quiet():
         try:
@@ -62,8 +61,9 @@ def _traced(module: nn.Module, shape: tuple[int, ...]) -> Graph:
         result = module.eval()(x)
     if not isinstance(result, Tensor):
         raise ValueError(f"it returns a {type(result).__name__}, not one tensor")
-    graph = Graph(TensorSpec(shape), tuple(recorder.calls), recorder.name_of(result) or "input")
-    if graph.output == "input" or not graph.connected:
+    output = recorder.name_of(result) or "input"
+    graph = Graph(TensorSpec(shape), tuple(recorder.calls), output)
+    if output == "input" or not graph.connected:
         raise ValueError("its result does not depend on its input")
     return _with_joined_norms(graph)
 
