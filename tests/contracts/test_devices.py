@@ -8,12 +8,14 @@ import pytest
 from devices._base import Device
 from devices._board import Board
 from devices._config import DeviceConfig
+from devices.agent.sensors import nvml
 from devices.replay import Replay
 from hilnas import plugins
 from hilnas.deadline import Deadline
 from hilnas.records import Artifact, MeasurementProtocol, Workload
-from search_spaces._onnx import to_onnx
-from search_spaces.nasbench201 import NasBench201
+from profiler._artifacts import ArtifactStore
+from profiler._plan import architecture_workload, load_space
+from profiler.builders._base import Builder
 
 CELL = "nasbench201:|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
 PROTOCOL = MeasurementProtocol(min_warmup_s=0.01, min_measure_s=0.02, max_measure_s=0.05)
@@ -26,19 +28,18 @@ def device(request, tmp_path, monkeypatch):
     if request.param == "replay":
         return Replay(config, {CELL: 0.002})
     kind = plugins.load("devices", request.param, Device)
+    if request.param == "local_cuda" and (missing := nvml.problem("cuda:0")) is not None:
+        pytest.skip(missing)
     if issubclass(kind, Board):
         config = request.getfixturevalue("sshd").config("device", request.param)
     return kind(config)
 
 
 @pytest.fixture
-def artifact(tmp_path):
-    space = NasBench201(depth=1)
-    path = tmp_path / "model.onnx"
-    data = to_onnx(space.graph(space.parse(CELL)))
-    path.write_bytes(data)
-    digest = hashlib.sha256(data).hexdigest()
-    return Artifact(Workload(CELL, "architecture", space.input_shape), "any", digest, len(data), str(path))
+def artifact(device, tmp_path):
+    space = load_space("nasbench201", '{"depth":1}')
+    builder = plugins.load("profiler.builders", device.backend, Builder)(ArtifactStore(tmp_path / "artifacts"))
+    return builder.build(architecture_workload(space, space.parse(CELL)))
 
 
 def test_probing_gives_a_stable_fingerprint_of_plain_json(device):
