@@ -1,5 +1,6 @@
 """Int8 models: what the builder makes of a network, and that devices measure it."""
 
+import json
 import logging
 import tempfile
 from dataclasses import replace
@@ -9,16 +10,19 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
 from devices._base import Device
 from devices._config import parse_config
 from hilnas import plugins
+from hilnas.cli import cli
 from hilnas.errors import UsageError
 from hilnas.records import MeasurementProtocol
 from profiler._artifacts import ArtifactStore
 from profiler._campaign import measure
-from profiler._plan import architecture_workload, block_workloads, load_space, model_workload, sample_workloads
+from profiler._models import model_workload
+from profiler._plan import architecture_workload, block_workloads, load_space, sample_workloads
 from profiler._workspace import Workspace
 from profiler.builders._int8 import to_int8
 from profiler.builders.onnxruntime import OnnxRuntime
@@ -207,3 +211,12 @@ def test_the_same_network_is_another_artifact(tmp_path):
     store = ArtifactStore(tmp_path)
     workload = sample_workloads(SMALL, 1, 0)[0]
     assert OnnxRuntime(store).build(workload).sha256 != OnnxRuntimeInt8(store).build(workload).sha256
+
+
+@pytest.mark.parametrize(("space", "said"), [("quantised_cnn", True), ("nasbench201", False)])
+def test_the_command_line_says_what_a_latency_of_fixed_point_is(tmp_path, space, said):
+    command = ["profile", "fake", "--space", space, "--samples", "1", "--json"]
+    done = CliRunner().invoke(cli, ["--workspace", str(tmp_path), *command])
+    assert done.exit_code == 0, done.output
+    assert ("that of int8" in done.stderr) is said
+    assert json.loads(done.stdout)["ok"] == 1

@@ -18,6 +18,7 @@ from hilnas.errors import UsageError
 from search_spaces._blocks import block_graph, lookup_counts
 from search_spaces._costs import aops, layer_rows, static_costs
 from search_spaces._features import FEATURES, physical_features
+from search_spaces._graph import Block, Call, Graph, Operator, TensorSpec
 from search_spaces._in_float import in_float, is_fixed_point
 from search_spaces._onnx import to_onnx
 from search_spaces._quantiser import FixedPoint, quantise
@@ -105,6 +106,34 @@ def test_adjusted_operations_by_hand():
         assert aops(graph, activation) == sum(expected)
         assert sum(row["aops"] for row in layer_rows(graph, activation)) == sum(expected)
     assert static_costs(graph).aops == aops(graph)
+
+
+def test_a_result_that_is_rounded_twice_is_stored_in_the_wider_format():
+    """conv -> ReLU -> {2 bits, 7 bits} -> convolutions: the first result has 7 bits, those of the others 32."""
+    plain, low, high = (TensorSpec((1, 4, 8, 8), bits) for bits in (32, 2, 7))
+
+    def conv(before):
+        weights = {"weight_bits": 4, "fraction_bits": 3}
+        return Block("conv", (before,), (Operator("conv", "conv2d", ("in0",), before, plain, **weights),))
+
+    def rounding(after):
+        operator = Operator("quantise", "quantise", ("in0",), plain, after, fraction_bits=1)
+        return Block("quantise", (plain,), (operator,))
+
+    relu = Block("relu", (plain,), (Operator("relu", "relu", ("in0",), plain, plain),))
+    both = Block("sum2", (plain, plain), (Operator("add", "add", ("in0", "in1"), plain, plain),))
+    calls = (
+        Call("first", conv(plain), ("input",)),
+        Call("relu", relu, ("first",)),
+        Call("low", rounding(low), ("relu",)),
+        Call("high", rounding(high), ("relu",)),
+        Call("second", conv(low), ("low",)),
+        Call("third", conv(high), ("high",)),
+        Call("sum", both, ("second", "third")),
+    )
+    graph, macs = Graph(plain, calls), 4 * 4 * 64
+    assert [row["aops"] for row in conv_rows(graph, "output")] == [macs * bits * 4 for bits in (7, 32, 32)]
+    assert [row["aops"] for row in conv_rows(graph, "input")] == [macs * bits * 4 for bits in (32, 2, 7)]
 
 
 def test_the_head_counts_no_adjusted_operations_but_a_float_network_does():
