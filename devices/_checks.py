@@ -17,6 +17,8 @@ _WANTED = {
     "throttling cannot be seen": ("throttle", "pi_throttle", "over_current"),
     "foreign load cannot be seen": ("cpu_load",),
 }
+#: Sensors that tell energy or power of what is measured.
+ENERGY_SENSORS = ("command", "ina3221", "pi_pmic", "rapl", "nvml")
 
 
 def fingerprint_of(host: Mapping[str, Any], probed: Answer, options: Mapping[str, Any]) -> Environment:
@@ -37,7 +39,23 @@ def agent_checks(environment: Environment, state: Mapping[str, Any]) -> list[Che
         check = said.get(name) or _sensor_check(name, values, host.get("cpus"))
         if check is not None:
             found.append(check)
-    return [*found, *_missing(state)]
+    return [*found, *_missing(state), _energy_check(state)]
+
+
+def _energy_check(state: Mapping[str, Any]) -> Check:
+    """Return which sensors can tell what an inference takes, or that none can."""
+    found = [name for name in ENERGY_SENSORS if {"power_w", "zones", "energy_j"} & set(_known(state.get(name)))]
+    if found:
+        return Check("energy", True, f"can be measured by {', '.join(found)}")
+    said = (state.get(name) for name in ENERGY_SENSORS)
+    reasons = [str(values["unavailable"]) for values in said if isinstance(values, dict) and "unavailable" in values]
+    remedy = "nothing to do; energy is n/a. With an external meter: [meter] argv = [program, ...]"
+    return Check("energy", True, f"n/a: {'; '.join(reasons)}"[:300], remedy)
+
+
+def _known(values: object) -> list[str]:
+    """Return the names of what a sensor really says."""
+    return [name for name, value in values.items() if value is not None] if isinstance(values, dict) else []
 
 
 def _missing(state: Mapping[str, Any]) -> list[Check]:

@@ -196,11 +196,17 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class MetricValue:
-    """One metric of one workload in SI: what `invocations` invocations say together, or None and the reason (n/a)."""
+    """One metric of one workload in SI: what `invocations` invocations say together, or None and the reason (n/a).
+
+    `uncertainty` is the sensor's own (standard, k = 1), `scope` what the sensor sees and what not; None where neither
+    is known or matters.
+    """
 
     value: float | None
     invocations: int = 0
     cause: str | None = None
+    uncertainty: float | None = None
+    scope: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

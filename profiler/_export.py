@@ -36,10 +36,22 @@ def measurement_row(measurement: Measurement, names: Sequence[str] = ()) -> dict
         "invocations": measurement.invocations,
         "cause": measurement.cause,
         **{name: None if item is None else item.value for name, item in metrics.items()},
+        **_of_energy(measurement, names),
         "not_available": "; ".join(reasons) or None,
         "input_shape": "x".join(map(str, workload.input_shape)),
         "dtype": workload.dtype,
         "workload": workload.key,
+    }
+
+
+def _of_energy(measurement: Measurement, names: Sequence[str]) -> dict[str, Any]:
+    """Return two columns beside energy: how sure the sensor is, and what it sees."""
+    if "energy_j" not in names:
+        return {}
+    found = measurement.metrics.get("energy_j")
+    return {
+        "energy_uncertainty_j": found.uncertainty if found else None,
+        "energy_scope": found.scope if found else None,
     }
 
 
@@ -78,7 +90,7 @@ def layer_rows(profiles: Sequence[LayerProfile]) -> list[dict[str, Any]]:
 
 
 def metric_summary(measurements: Sequence[Measurement]) -> dict[str, dict[str, Any]]:
-    """Return by stored name what a run has of each metric: dimension, direction, workloads, median, reason of n/a."""
+    """Return by stored name what a run has of each metric: dimension, direction, workloads, median, scope, why n/a."""
     found = {}
     for name in metric_names(measurements):
         having = [item.metrics[name] for item in measurements if name in item.metrics]
@@ -89,19 +101,20 @@ def metric_summary(measurements: Sequence[Measurement]) -> dict[str, dict[str, A
             "direction": metric.direction if metric else None,
             "workloads": len(values),
             "median": median(values) if values else None,
+            "scope": next((item.scope for item in having if item.scope), None),
             "not_available": next((item.cause for item in having if item.cause), None),
         }
     return found
 
 
 def shown_summary(measurements: Sequence[Measurement]) -> list[tuple[str, str, int, str]]:
-    """Return for people: metric, median, workloads that have it, and why others have not; registered metrics only."""
+    """Return for people: metric, median, workloads that have it, why others have not, else the scope."""
     return [
         (
             name_of(name),
             "n/a" if item["median"] is None else format_value(item["median"], item["dimension"]),
             item["workloads"],
-            item["not_available"] or "",
+            item["not_available"] or item["scope"] or "",
         )
         for name, item in metric_summary(measurements).items()
         if metric_of(name) is not None
@@ -119,11 +132,14 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as CSV with a header, empty cells for what is missing; nothing for no rows."""
     if not rows:
         return ""
+    return "".join(map(_csv_line, [list(rows[0]), *(list(row.values()) for row in rows)]))
+
+
+def _csv_line(values: Sequence[object]) -> str:
+    """Return one line; the writer quotes what is part of its line end, so a lone carriage return only with both."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    csv.writer(buffer, lineterminator="\r\n").writerow(values)
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
 def as_jsonl(rows: Sequence[Mapping[str, Any]]) -> str:

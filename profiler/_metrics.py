@@ -91,4 +91,14 @@ def _value(name: str, invocations: Sequence[Recorded]) -> MetricValue:
         return MetricValue(None, 0, having[-1].cause)
     medians = [float(median(item.readings[name])) for item in usable or having]
     metric = metric_of(name)
-    return MetricValue(metric.combine(medians) if metric else float(median(medians)), len(medians))
+    value = metric.combine(medians) if metric else float(median(medians))
+    energy = (usable or having)[-1].facts.get("energy")
+    if energy is None:
+        return MetricValue(value, len(medians))
+    uncertainty = energy.get(name.replace("_j", "_uncertainty_j"))
+    return MetricValue(value, len(medians), uncertainty=uncertainty, scope=_scope(energy))
+
+
+def _scope(energy: Mapping[str, Any]) -> str:
+    """Return what a sensor of energy sees, by its own word, and what it does not see."""
+    return f"{energy['scope']} ({energy['sensor']}); not included: {energy['not_included']}"

@@ -9,7 +9,7 @@ from typing import Any
 from hilnas.errors import HilnasError, Inconclusive, Infeasible
 from hilnas.output import answer, show_table
 from hilnas.records import Architecture
-from searchers._cost_models import SI_NAMES
+from profiler._metrics import stored_names
 from searchers._figures import Figure, paired_difference
 from searchers._problem import Evaluation, Study
 from searchers._reach import shown
@@ -106,7 +106,7 @@ def _figures(setup: Setup, studies: Sequence[Study]) -> dict[str, Figure]:
         "elapsed_s": Figure.of([study.elapsed_s for study in studies]),
     }
     for constraint in setup.constraints:
-        figures[SI_NAMES[constraint.metric]] = Figure.of([_cost(winner, constraint.metric) for winner in winners])
+        figures[stored_names()[constraint.metric]] = Figure.of([_cost(winner, constraint.metric) for winner in winners])
     return figures
 
 
@@ -137,7 +137,7 @@ def _candidate(setup: Setup, item: Candidate) -> dict[str, Any]:
         "verdict": item.verdict,
     }
     for metric, cost in item.costs.items():
-        row[SI_NAMES[metric]] = cost.value
+        row[stored_names()[metric]] = cost.value
         if cost.provenance not in (None, "table"):
             row |= {"predicted_s": cost.value, "predicted_lower_s": cost.lower, "predicted_upper_s": cost.upper}
             row["provenance"] = cost.provenance

@@ -11,30 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilnas.records import Architecture, Provenance
+from profiler._metrics import metrics
 from search_spaces._base import SearchSpace
-from search_spaces._costs import static_costs
 
 if TYPE_CHECKING:
     from predictors._base import Predictor
-
-#: Metrics a limit may be set on -> dimension of the limit.
-DIMENSIONS: Mapping[str, str] = {
-    "latency": "time",
-    "energy": "energy",
-    "macs": "count",
-    "params": "count",
-    "aops": "count",
-}
-#: Metrics that follow from the graph alone and need no device.
-STATIC_METRICS = ("macs", "params", "aops")
-#: Metric -> the name with its SI unit, as records and JSON answers use it.
-SI_NAMES: Mapping[str, str] = {
-    "latency": "latency_s",
-    "energy": "energy_j",
-    "macs": "macs",
-    "params": "params",
-    "aops": "aops",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +73,20 @@ class TableCost(CostModel):
 
 @dataclass(frozen=True)
 class StaticCost(CostModel):
-    """A count that follows from the graph: macs, params or aops of the network as it is trained."""
+    """A metric that follows from the graph (macs, params, aops) of the network as it is trained."""
 
     metric: str
     space: SearchSpace
 
     def costs(self, architectures: Sequence[Architecture]) -> list[Cost]:
         """Return the counts."""
-        counts = (static_costs(self.space.graph(architecture)) for architecture in architectures)
-        return [Cost.exact(float(getattr(count, self.metric))) for count in counts]
+        return [self._count(architecture) for architecture in architectures]
+
+    def _count(self, architecture: Architecture) -> Cost:
+        obstacle = self.space.obstacle(architecture)
+        if obstacle:
+            return Cost.missing(obstacle)
+        return Cost.exact(metrics()[self.metric].of_graph(self.space.graph(architecture)))
 
 
 @dataclass(frozen=True)
@@ -117,6 +103,13 @@ class PredictedCost(CostModel):
 
     def costs(self, architectures: Sequence[Architecture]) -> list[Cost]:
         """Return the predictions with the predictor's own interval."""
+        obstacles = [self.predictor.space.obstacle(item) for item in architectures]
+        known = iter(
+            self._known([item for item, obstacle in zip(architectures, obstacles, strict=True) if not obstacle])
+        )
+        return [Cost.missing(obstacle) if obstacle else next(known) for obstacle in obstacles]
+
+    def _known(self, architectures: Sequence[Architecture]) -> list[Cost]:
         if not architectures:
             return []
         shown = self.predictor.predict(architectures)

@@ -8,7 +8,8 @@ import numpy as np
 
 from hilnas.errors import Infeasible, UsageError
 from hilnas.records import Architecture, Constraint
-from hilnas.units import format_count, format_seconds
+from hilnas.units import format_value
+from profiler._metrics import dimensions
 from search_spaces._base import SearchSpace
 from searchers._cost_models import CostModel, TableCost
 
@@ -76,6 +77,4 @@ def _best(model: CostModel, architectures: Sequence[Architecture]) -> tuple[Arch
 
 def shown(metric: str, value: float) -> str:
     """Return a value (SI) of a metric for the screen."""
-    if metric == "latency":
-        return format_seconds(value)
-    return f"{value * 1e3:.4g} mJ" if metric == "energy" else format_count(value)
+    return format_value(value, dimensions()[metric])

@@ -17,8 +17,8 @@ from typing import Any
 
 from hilnas.errors import BadFile, UnknownName
 from profiler._errors import DiskFull
+from profiler._metrics import stored_names
 from search_spaces._base import SearchSpace
-from searchers._cost_models import SI_NAMES
 from searchers._problem import Evaluation
 
 #: Version of the files' shape.
@@ -128,15 +128,15 @@ def to_row(evaluation: Evaluation) -> dict[str, Any]:
         "cause": evaluation.cause,
     }
     for metric, value in evaluation.costs.items():
-        row[SI_NAMES[metric]] = value
+        row[stored_names()[metric]] = value
         if evaluation.bounds[metric] != value:
-            row[f"{SI_NAMES[metric]}_bound"] = evaluation.bounds[metric]
+            row[f"{stored_names()[metric]}_bound"] = evaluation.bounds[metric]
     return row
 
 
 def _from_row(row: Mapping[str, Any], space: SearchSpace) -> Evaluation:
-    costs = {metric: float(row[name]) for metric, name in SI_NAMES.items() if name in row}
-    bounds = {metric: float(row.get(f"{SI_NAMES[metric]}_bound", cost)) for metric, cost in costs.items()}
+    costs = {metric: float(row[name]) for metric, name in stored_names().items() if name in row}
+    bounds = {metric: float(row.get(f"{stored_names()[metric]}_bound", cost)) for metric, cost in costs.items()}
     architecture = space.parse(row["architecture"])
     return Evaluation(architecture, row["score"], costs, bounds, row["feasible"], row["cause"], row["reward"])
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from hilnas import plugins
 from hilnas.errors import UsageError
 from hilnas.records import Constraint, canonical_json
+from profiler._metrics import dimensions, metrics, static_names
 from search_spaces._base import SearchSpace
 from searchers._base import Searcher
-from searchers._cost_models import DIMENSIONS, STATIC_METRICS, CostModel, PredictedCost, StaticCost, TableCost
+from searchers._cost_models import CostModel, PredictedCost, StaticCost, TableCost
 from searchers._options import option_defaults, read_options, split_pairs
 from searchers._problem import Problem
 from searchers.evaluators._base import Evaluator
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from profiler._workspace import Workspace
 
 #: The metric a column of this dimension limits.
-_METRIC_OF = {"time": "latency", "energy": "energy"}
+_METRIC_OF = {"time": "latency", "energy": "energy", "bytes": "memory"}
 #: Evaluations of a search that names no budget: the paper's 500 episodes.
 DEFAULT_EVALUATIONS = 500
 RANDOM = "random_search"
@@ -116,11 +117,11 @@ def set_up(workspace: Workspace, request: SearchRequest, configs: Path | None) -
 
 
 def _constraints(limits: Sequence[str]) -> tuple[Constraint, ...]:
-    constraints = tuple(Constraint.parse(text, DIMENSIONS) for text in limits)
-    metrics = [item.metric for item in constraints]
-    twice = next((metric for metric in metrics if metrics.count(metric) > 1), None)
+    constraints = tuple(Constraint.parse(text, dimensions()) for text in limits)
+    names = [item.metric for item in constraints]
+    twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UsageError(f"two limits on {twice}", "", f"Name one: --max {limits[metrics.index(twice)]}")
+        raise UsageError(f"two limits on {twice}", "", f"Name one: --max {limits[names.index(twice)]}")
     return constraints
 
 
@@ -146,7 +147,7 @@ def _cost_models(
     models: list[CostModel] = []
     predictor = None
     for constraint in constraints:
-        if constraint.metric in STATIC_METRICS:
+        if constraint.metric in static_names():
             models.append(StaticCost(constraint.metric, space))
         elif request.device is None:
             raise UsageError(
@@ -166,7 +167,9 @@ def _table_cost(workspace: Workspace, address: str, space: SearchSpace, constrai
     column = _column(workspace, address, space, "--device")
     metric = _METRIC_OF.get(column.dimension)
     if metric != constraint.metric:
-        serves = f"It serves limits on {metric}." if metric else "Only columns of time or energy serve as a device."
+        serves = (
+            f"It serves limits on {metric}." if metric else "Only columns of time, energy or bytes serve as a device."
+        )
         raise UsageError(
             f"{address} holds {column.dimension}, which says nothing about {constraint.metric}",
             serves,
@@ -181,10 +184,11 @@ def _predicted_cost(
     from predictors._registry import load_fitted
 
     if constraint.metric != "latency":
+        asked_with = metrics()[constraint.metric].asked_with.replace("DEVICE", str(request.device))
         raise UsageError(
-            f"{request.device} predicts latency, not {constraint.metric}",
-            "",
-            "For energy name a table: --device table:NAME/COLUMN",
+            f"nothing predicts the {constraint.metric} of {request.device}",
+            "Predictors are fitted to latencies.",
+            f"Name a table that has it: --device table:NAME/COLUMN. Measured values for one come from: {asked_with}",
         )
     fitted = load_fitted(workspace, str(request.device), space, request.predictor)
     return PredictedCost(fitted.predictor, constraint.confidence), fitted.name

@@ -192,11 +192,11 @@ def between(points: Sequence[Sample], start_s: float, end_s: float) -> float:
 
 
 def longest_gap_s(points: Sequence[Sample], start_s: float, end_s: float) -> float:
-    """Return the longest time between two neighbouring points one of whose ends or middles lies in a window."""
+    """Return the longest time between two neighbouring points that touches a window; 0 for a window on one point."""
     first = max(0, bisect.bisect_right(points, (start_s, math.inf)) - 1)
     last = bisect.bisect_left(points, (end_s, -math.inf))
     times = [at_s for at_s, _ in points[first : last + 1]]
-    return max((times[i + 1] - times[i] for i in range(len(times) - 1)), default=math.inf)
+    return max((times[i + 1] - times[i] for i in range(len(times) - 1)), default=0.0)
 
 
 def _need_no_gap(points: Sequence[Sample], start_s: float, end_s: float, source: Any) -> None:

@@ -87,7 +87,7 @@ def of_onnxruntime(profile: str, skipped: int) -> List[Dict[str, Any]]:
         if node is None or call < 0:
             continue
         layer = found.setdefault((node["index"], node["name"]), dict(node, times_s=[0.0] * calls))
-        layer["times_s"][call] += event["dur"] * 1e-6
+        layer["times_s"][call] += event["dur"] / 1e6
     if not found:
         raise ValueError("the profile names no node")
     return list(found.values())

@@ -61,7 +61,7 @@ def _first_run_s(model: Any) -> float:
 def _readings(model: Any) -> Dict[str, List[float]]:
     """Return what the model has to say beyond its times; of too many values every n-th is kept."""
     found = model.readings() if hasattr(model, "readings") else {}
-    step = 1 + sum(len(values) for values in found.values()) // _MAX_VALUES
+    step = max(1, -(-sum(len(values) for values in found.values()) // _MAX_VALUES))
     return {str(name): [float(value) for value in values][::step] for name, values in found.items()}
 
 

@@ -46,6 +46,36 @@ def test_a_run_is_profiled_listed_shown_and_exported(hilnas):
     assert hilnas("runs", "path")["path"].endswith("hilnas.db")
 
 
+def test_energy_memory_and_layers_are_asked_for_shown_and_exported(hilnas, tmp_path):
+    space = NasBench201(width=8, depth=1)
+    (tmp_path / "a.onnx").write_bytes(to_onnx(space.graph(space.parse(SMALL))))
+    (tmp_path / "meter").write_text("#!/bin/sh\necho 2.5 W\n")
+    (tmp_path / "meter").chmod(0o755)
+    (tmp_path / "device_configs").mkdir()
+    (tmp_path / "device_configs" / "metered.toml").write_text(
+        f'kind = "local_cpu"\n[meter]\nargv = ["{tmp_path}/meter"]\n'
+        "[energy]\nidle_s = 0.3\nactive_s = 0.5\nsensor_updates = 4\n"
+    )
+    done = hilnas("profile", "metered", "--model", "a.onnx", "--energy", "--per-layer", "--invocations", "1")
+    assert done["metrics"]["peak_bytes"]["median"] > 1e5
+    energy = done["metrics"]["energy_j"]  # a busy machine may reject it, and then says why
+    assert (energy["median"] is None) == (energy["workloads"] == 0) == bool(energy["not_available"])
+    if energy["workloads"]:
+        assert energy["scope"].startswith("external (command); not included: ")
+    (tmp_path / "device_configs" / "scripted.toml").write_text('kind = "fake"\n[fake]\npower_w = 2.0\n')
+    run = hilnas("profile", "scripted", "--space", "nasbench201", "--samples", "2", "--energy", "--per-layer")
+    (row, _) = hilnas("runs", "show", run["run_id"])["measurements"]
+    assert row["energy_j"] == pytest.approx(2.0 * row["latency_s"], rel=0.05)
+    shown = hilnas("runs", "show", run["run_id"], as_json=False).stdout
+    assert "net_energy" in shown and " mJ" in shown
+    lines = hilnas("runs", "export", run["run_id"], "--format", "jsonl", as_json=False).stdout.splitlines()
+    purposes = {entry["purpose"] for entry in json.loads(lines[0])["recorded"]}
+    assert purposes == {"latency", "energy", "layers"} and len(lines) == 2
+    header = hilnas("runs", "export", run["run_id"], as_json=False).stdout.splitlines()[0].split(",")
+    assert {"energy_j", "net_energy_j", "power_w", "energy_uncertainty_j", "energy_scope"} <= set(header)
+    assert hilnas("runs", "export", run["run_id"], "--layers", as_json=False).stdout == "", "a script has no layers"
+
+
 def test_the_same_seed_samples_the_same_architectures(hilnas):
     for _ in range(2):
         hilnas("profile", "fake", "--space", "nasbench201", "--samples", "4", "--seed", "5")

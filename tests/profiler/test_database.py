@@ -2,6 +2,7 @@
 
 import sqlite3
 
+import numpy as np
 import pytest
 
 from hilnas.errors import BadFile, UnknownName
@@ -108,6 +109,40 @@ def test_a_database_of_an_older_version_is_migrated(tmp_path, monkeypatch):
     database = Database(path)
     assert database.read("SELECT count(*) AS n FROM reference_tables")[0]["n"] == 0
     database.close()
+
+
+def test_what_an_older_version_called_peak_was_that_of_the_whole_process(tmp_path, monkeypatch):
+    (tmp_path / "w").mkdir()
+    path = tmp_path / "w" / "hilnas.db"
+    monkeypatch.setattr("profiler._database.MIGRATIONS", MIGRATIONS[:3])
+    old = Database(path)
+    with old.write() as connection:
+        connection.execute("INSERT INTO environments VALUES (?, '{}')", (ENVIRONMENT.key,))
+        connection.execute("INSERT INTO workloads VALUES (?, ?, 'model', '[1]', 'float32', '{}', '')", ("k", "model:x"))
+        connection.execute(
+            "INSERT INTO campaigns (run_id, device, config, protocol, seed, version, created_at, state)"
+            " VALUES ('r', 'fake', '{}', '{}', 0, '0', '', 'finished')"
+        )
+        connection.execute(
+            "INSERT INTO invocations VALUES (7, 'r', 0, 'k', 'workload', 1, 'ok', NULL, 0, 1, '', '', 1.0, 1.0, NULL,"
+            " ?, '{}', '{}')",
+            (ENVIRONMENT.key,),
+        )
+        for name in ("peak_bytes", "latency_s"):
+            connection.execute("INSERT INTO readings VALUES (7, ?, ?)", (name, np.array([5.0], "<f8").tobytes()))
+    old.close()
+    monkeypatch.setattr("profiler._database.MIGRATIONS", MIGRATIONS)
+    with Workspace.open(tmp_path / "w") as workspace:
+        ((found,),) = workspace.store.recorded("r").values()
+    assert found.purpose == "latency"
+    assert found.readings == {"process_peak_bytes": (5.0,), "latency_s": (5.0,)}
+
+
+def test_a_purpose_is_one_of_three_in_the_database_itself(workspace):
+    run_id = campaign(workspace)
+    add(workspace, run_id, 0, 1.0)
+    with pytest.raises(sqlite3.IntegrityError), workspace.store.database.write() as connection:
+        connection.execute("UPDATE invocations SET purpose = 'fun' WHERE run_id = ?", (run_id,))
 
 
 def test_a_newer_database_is_refused_and_left_alone(tmp_path):

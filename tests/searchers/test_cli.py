@@ -20,6 +20,7 @@ from searchers._records import StudyLog
 COST_MS = np.array([0.1, 0.5, 4.0, 10.0, 3.0])
 WORTH = np.array([0.0, 3.0, 6.0, 9.0, 2.0])
 TABLE = ("--space", "nasbench201", "--device", "table:t/latency_ms", "--score", "table:t/score", "--offline")
+FAKE = ("--space", "nasbench201", "--device", "fake")
 SEARCH = ("latency_reward_rl", *TABLE, "--max", "latency=30ms", "--evaluations", "60")
 
 
@@ -36,6 +37,7 @@ def tables(tmp_path_factory):
         Column("latency_ms", "time", "ms", latency_s),
         Column("gaps_ms", "time", "ms", gaps),
         Column("energy_mj", "energy", "mj", latency_s * 2),
+        Column("peak", "bytes", "mib", latency_s * 1e9),
         Column("score", "none", "none", score),
         Column("accuracy", "percent", "percent", 50 + score / 2),
     )
@@ -133,6 +135,8 @@ def test_what_the_table_lacks_fails_and_is_counted(search):
 def test_energy_and_counts_may_be_limited_and_several_at_once(search):
     energy = search("random_search", *[a.replace("latency_ms", "energy_mj") for a in TABLE], "--max", "energy=60mJ")
     assert energy["winner"]["energy_j"] <= 0.060
+    memory = search("random_search", *[a.replace("latency_ms", "peak") for a in TABLE], "--max", "memory=30MB")
+    assert memory["winner"]["peak_bytes"] <= 30e6
     both = search(*SEARCH, "--max", "macs=60M", "--max", "params=1M")
     assert both["winner"]["macs"] <= 60e6
     assert both["winner"]["latency_s"] <= 0.030
@@ -187,6 +191,11 @@ def test_when_nothing_was_feasible_the_answer_is_followed_by_an_error(workspace)
         (("random_search", "--space", "nasbench201", "--device", "table:t/nothing", "--max", "latency=1ms"), "column"),
         (("random_search", "--space", "nasbench201", "--device", "table:x/y", "--max", "latency=1ms"), "table"),
         (("random_search", *TABLE, "--max", "energy=1mJ"), "says nothing about energy"),
+        (("random_search", *TABLE, "--max", "memory=1MiB"), "says nothing about memory"),
+        (("random_search", *FAKE, "--max", "energy=1mJ"), "hilnas profile fake --energy"),
+        (("random_search", *FAKE, "--max", "memory=50MiB"), "nothing predicts the memory of fake"),
+        (("random_search", *FAKE, "--max", "memory=50"), "needs a unit"),
+        (("random_search", "--space", "nasbench201", "--max", "memory=9MiB"), "needs a device"),
         (("random_search", *TABLE, "--max", "latency=9ms", "--max", "latency=10ms"), "two limits"),
         (("random_search", *TABLE, "--max", "latency=9ms", "--predictor", "macs_baseline"), "needs no predictor"),
         (("random_search", "--space", "nasbench201", "--max", "latency=9ms"), "needs a device"),
