@@ -25,6 +25,7 @@ class GraphModule(nn.Module):
     """
 
     def __init__(self, graph: Graph, ste: Ste = "identity") -> None:
+        graph.need_own()
         super().__init__()
         self.graph = graph
         self._ste: Ste = ste

@@ -79,10 +79,10 @@ class _Place(NamedTuple):
     @classmethod
     def of(cls, tensor: Tensor) -> _Place:
         storage = tensor.untyped_storage()._cdata
-        return cls(storage, tensor.storage_offset(), tensor.stride(), Like.of(tensor))
+        return cls(storage, int(tensor.storage_offset()), tensor.stride(), Like.of(tensor))
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down every operator as a call of a graph.
 
     Tensors are told apart by their place in memory. What changes one makes a new version of its storage: other views
@@ -90,7 +90,7 @@ class _Recorder(TorchDispatchMode):
     """
 
     def __init__(self, module: nn.Module, x: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Call] = []
         self._kept: list[Tensor] = [x]  # a storage that is freed could be taken by another
         self._version: dict[int, int] = {}

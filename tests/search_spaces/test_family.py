@@ -78,8 +78,8 @@ def test_the_folder_is_relative_inside_the_current_one(tmp_path, monkeypatch):
         ("[1, 3, ", '"3x8x8" #', UsageError, "is no list"),
         ("[axes]", "invalid = 3\n[axes]", UsageError, "no list of tables"),
         ("[axes]", "[[invalid]]\nwidht = 4\n[axes]", UnknownName, "Did you mean 'width'"),
-        ("[axes]", "[[invalid]]\nwidth = 5\n[axes]", UsageError, "the axis has not"),
-        ("[axes]", "[[invalid]]\nwidth = 4.0\n[axes]", UsageError, "the axis has not"),
+        ("[axes]", "[[invalid]]\nwidth = 5\n[axes]", UsageError, "which the axis lacks"),
+        ("[axes]", "[[invalid]]\nwidth = 4.0\n[axes]", UsageError, "which the axis lacks"),
         ("[axes]", "[axes", BadFile, "no TOML file"),
     ],
 )

@@ -87,11 +87,11 @@ def watched(module: nn.Module, graph: Graph, add: Callable[[Tensor], None]) -> I
     yield
 
 
-class _Rectifiers(TorchDispatchMode):
+class _Rectifiers(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Looks at the results of activations."""
 
     def __init__(self, add: Callable[[Tensor], None]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._add = add
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
