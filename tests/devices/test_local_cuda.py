@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from devices._config import BackendOptions, DeviceConfig
+from devices._config import BackendOptions, DeviceConfig, parse_config
 from devices._errors import RuntimeMissing
 from devices._local import Processes
 from devices.agent.sensors import nvml
 from devices.local_cpu import LocalCpu
 from devices.local_cuda import LocalCuda
+from devices.ssh_linux import SshLinux
 from hilnas.deadline import Deadline
 from hilnas.errors import DeviceError, UsageError
 from hilnas.records import MeasurementProtocol
@@ -161,6 +162,11 @@ def test_a_board_refuses_what_runs_here_only():
     with pytest.raises(DeviceError, match="local devices only"):
         need_for_boards("pi", "torch_eager")
     need_for_boards("pi", "ncnn")
+    values = {"name": "pi", "kind": "ssh_linux", "backend": "torch_compile", "ssh": {"host": "pi"}}
+    board = SshLinux(parse_config(values, "test"))
+    with pytest.raises(DeviceError, match="local devices only"):
+        board.probe()
+    assert [(check.ok, "torch" in check.found) for check in board.checks()] == [(False, True)]
     need_for_boards("pi", "of_a_third_party")
     assert how_to_install("ncnn") == "pip install 'hilnas[ncnn]'"
     assert how_to_install("of_a_third_party") == "pip install of_a_third_party"
