@@ -16,10 +16,10 @@ B = TypeVar("B")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Seconds of ours and of a peer on the same items, pair by pair."""
+    """Seconds of ours and of a peer on the same items, pair by pair; a target of None is none."""
 
     peer: str
-    target: float
+    target: float | None
     ours_s: tuple[float, ...]
     peer_s: tuple[float, ...]
 
@@ -38,7 +38,7 @@ class Comparison:
                 "range": [float(ratios.min()), float(ratios.max())],
             },
             "target": self.target,
-            "met": median >= self.target,
+            "met": None if self.target is None else median >= self.target,
         }
 
     def line(self) -> str:
@@ -47,10 +47,15 @@ class Comparison:
         ratio = found["ratio"]
         (low, high), (least, most) = ratio["quartiles"], ratio["range"]
         return (
-            f"{found['ratio']['median']:8.0f} x against {self.peer}: {found['ours_s'] * 1e3:.3g} ms and "
-            f"{found['peer_s'] * 1e3:.3g} ms (medians of {found['n']}); quartiles {low:.0f} to {high:.0f}, "
-            f"range {least:.0f} to {most:.0f}; target {self.target:.0f}: {'met' if found['met'] else 'MISSED'}"
+            f"{_figure(ratio['median']):>8} x against {self.peer}: {found['ours_s'] * 1e3:.3g} ms and "
+            f"{found['peer_s'] * 1e3:.3g} ms (medians of {found['n']}); quartiles {_figure(low)} to {_figure(high)}, "
+            f"range {_figure(least)} to {_figure(most)}"
+            + ("" if self.target is None else f"; target {self.target:.0f}: {'met' if found['met'] else 'MISSED'}")
         )
+
+
+def _figure(ratio: float) -> str:
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"
 
 
 def interleave(

@@ -99,6 +99,12 @@ def without_macs(operator: Any) -> bool:
     return bool(marks & {"pointwise", "reduction"}) or operator._opname.rstrip("_") in _WITHOUT
 
 
+def name_without_macs(name: str) -> bool:
+    """Return whether torch has an operator of this name that is known to have no multiply-adds."""
+    packet = getattr(aten, name, None)
+    return packet is not None and any(without_macs(getattr(packet, overload)) for overload in packet.overloads())
+
+
 @lru_cache(maxsize=4096)
 def is_composite(operator: Any) -> bool:
     """Return whether an operator (an overload) is nothing but a function of other operators."""

@@ -152,29 +152,57 @@ def named_once(names: Sequence[str]) -> list[str]:
 
 
 def graph_costs(graph: Graph) -> CostTable:
-    """Return the costs of a graph, dead calls included, one row an operator; the sums are those of `static_costs`."""
-    rows = tuple(_operator_row(f"{call.name}.{operator.name}", operator) for call, operator in graph.operators)
-    kinds: Counter[str] = Counter(operator.kind for _, operator in graph.operators)
-    without = {kind: n for kind, n in sorted(kinds.items()) if kind not in _COUNTED}
-    entry = (Input(graph.input.shape, name="input"),)
-    params, weight_bytes = sum(row.params for row in rows), sum(row.weight_bytes for row in rows)
-    return CostTable("graph", entry, rows, params, weight_bytes, without)
+    """Return the costs of a graph, dead calls included, one row an operator; the sums are those of `static_costs`.
+
+    Views of traced graphs move nothing: they have no row, and their outputs are not counted as activations.
+    """
+    named = [(f"{call.name}.{operator.name}", operator) for call, operator in graph.operators if not _is_view(operator)]
+    rows = tuple(_operator_row(name, operator) for name, operator in named)
+    without: Counter[str] = Counter()
+    uncounted: Counter[str] = Counter()
+    for _, operator in named:
+        if operator.kind not in _COUNTED and not operator.macs:
+            (without if _is_known(operator) else uncounted)[_kind(operator)] += 1
+    return CostTable(
+        "graph",
+        (Input(graph.input.shape, name="input"),),
+        rows,
+        sum(row.params for row in rows),
+        sum(row.weight_bytes for row in rows),
+        dict(sorted(without.items())),
+        dict(sorted(uncounted.items())),
+    )
 
 
 def _operator_row(name: str, operator: Operator) -> LayerCosts:
-    reads = len(operator.inputs)
     return LayerCosts(
         name,
-        operator.kind,
-        (operator.input_spec.shape,) * reads,
+        _kind(operator),
+        (operator.input_spec.shape,) * len(operator.inputs),
         operator.output_spec.shape,
         operator.macs,
         operator.params,
-        operator.input_spec.size_bytes * reads,
+        operator.moved_bytes - operator.output_spec.size_bytes,
         (operator.params * operator.weight_bits + 7) // 8,
         operator.output_spec.size_bytes,
     )
 
 
-#: A graph has no other kinds with multiply-adds: it is made of operators that the spaces define.
+#: The kinds of ours that are counted; the others are known to have no multiply-adds, but what was traced.
 _COUNTED = ("conv2d", "linear")
+
+
+def _kind(operator: Operator) -> str:
+    return operator.kind if operator.traced is None else operator.traced.name
+
+
+def _is_view(operator: Operator) -> bool:
+    return operator.traced is not None and not operator.traced.like
+
+
+def _is_known(operator: Operator) -> bool:
+    if operator.traced is None:
+        return True
+    from search_spaces._aten import name_without_macs
+
+    return name_without_macs(operator.traced.name)

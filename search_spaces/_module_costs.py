@@ -24,11 +24,10 @@ COUNTER = "torch.utils.flop_counter.FlopCounterMode"
 def module_costs(module: nn.Module, inputs: Sequence[Input], cross_check: bool = True) -> CostTable:
     """Return the costs of a module in evaluation mode, one row a layer and one an operator outside of any layer.
 
-    A layer is a module without children that is torch's own or runs at most one operator with multiply-adds; of others
-    every operator has a row. Operators that only give a tensor another shape have none. `params` are the parameters
-    of the module; buffers (running statistics) count neither as parameters nor as traffic. Networks that look at
-    values are run on real tensors (normal numbers, zeros for integers). Raises UsageError for a network that fails
-    on these inputs.
+    A layer is a module of torch's own without children. Operators that only give a tensor another shape have no row.
+    `params` are the parameters of the module; buffers (running statistics) count neither as parameters nor as
+    traffic. Networks that look at values are run on real tensors (normal numbers, zeros for integers). Raises
+    UsageError for a network that fails on these inputs.
     """
     names = {child: name for name, child in module.named_modules()}
     modes = {child: child.training for child in names}
@@ -76,7 +75,6 @@ class _Call:
 
     kind: str
     macs: int
-    counted: bool
     inputs: list[_Size]
     weights: dict[int, Tensor]
     outputs: list[_Size]
@@ -88,7 +86,7 @@ class _Frame:
 
     name: str
     kind: str
-    known: bool
+    is_layer: bool
     calls: list[_Call] = field(default_factory=list)
 
 
@@ -129,24 +127,23 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         call = _Call(
             kind,
             0 if count is None else count(args, result),
-            count is not None,
             [_size(item) for key, item in keys if key not in self._weights],
             {key: self._parameters[key] for key, _ in keys if key in self._parameters},
             [_size(item) for item in _tensors(result)],
         )
         self.frames[-1].calls.append(call)
 
-    def leave(self, childless: bool, inputs: Any, outputs: Any) -> None:
+    def leave(self, inputs: Any, outputs: Any) -> None:
         """Turn the operators of the innermost module into rows: one, where it is a layer."""
         frame = self.frames.pop()
-        if not childless or not (frame.known or sum(call.counted for call in frame.calls) < 2):
+        if not frame.is_layer:
             for call in frame.calls:
                 self._add(f"{frame.name}.{call.kind}", call)
         elif frame.calls:
             weights = {key: tensor for call in frame.calls for key, tensor in call.weights.items()}
             macs = sum(call.macs for call in frame.calls)
             sizes = [[_size(item) for item in _tensors(value)] for value in (inputs, outputs)]
-            self._add(frame.name, _Call(frame.kind, macs, True, sizes[0], weights, sizes[1]))
+            self._add(frame.name, _Call(frame.kind, macs, sizes[0], weights, sizes[1]))
 
     def _add(self, name: str, call: _Call) -> None:
         first = [self._unread.pop(key) for key in call.weights if key in self._unread]
@@ -197,9 +194,8 @@ def _hooks(names: dict[nn.Module, str], recorder: _Recorder) -> Iterator[None]:
     """Tell the recorder when a module begins and ends."""
     handles = []
     for child, name in names.items():
-        childless = not any(True for _ in child.children())
-        handles.append(child.register_forward_pre_hook(_entering(recorder, name, type(child))))
-        handles.append(child.register_forward_hook(_leaving(recorder, childless), with_kwargs=True))
+        handles.append(child.register_forward_pre_hook(_entering(recorder, child, name)))
+        handles.append(child.register_forward_hook(_leaving(recorder), with_kwargs=True))
     try:
         yield
     finally:
@@ -207,18 +203,19 @@ def _hooks(names: dict[nn.Module, str], recorder: _Recorder) -> Iterator[None]:
             handle.remove()
 
 
-def _entering(recorder: _Recorder, name: str, kind: type) -> Callable[..., None]:
-    known = kind.__module__.startswith("torch.nn.modules")
+def _entering(recorder: _Recorder, module: nn.Module, name: str) -> Callable[..., None]:
+    kind = type(module)
+    is_layer = kind.__module__.startswith("torch.nn.modules") and not any(True for _ in module.children())
 
     def enter(module: nn.Module, args: Any) -> None:
-        recorder.frames.append(_Frame(name or kind.__name__, kind.__name__, known))
+        recorder.frames.append(_Frame(name or kind.__name__, kind.__name__, is_layer))
 
     return enter
 
 
-def _leaving(recorder: _Recorder, childless: bool) -> Callable[..., None]:
+def _leaving(recorder: _Recorder) -> Callable[..., None]:
     def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        recorder.leave(childless, (args, kwargs), output)
+        recorder.leave((args, kwargs), output)
 
     return leave
 

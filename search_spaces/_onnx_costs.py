@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 from typing import NamedTuple
@@ -14,13 +14,12 @@ from onnx import TensorProto, helper, inliner, shape_inference
 from hilnas.errors import BadFile, UsageError
 from search_spaces._layer_costs import CostTable, Input, LayerCosts, named_once
 from search_spaces._onnx_counts import COUNTED, VIEWS, WITHOUT_MACS
+from search_spaces._onnx_shapes import SMALL, dims_of, has_graph, known_shapes, with_inferred_shapes
 
 _STANDARD = ("", "ai.onnx")
 _FOUR_BITS = ("INT4", "UINT4", "FLOAT4E2M1")
 #: Constants of shapes and indices: they are no parameters.
 _INDICES = (TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING)
-#: Constants up to this many elements keep their values: shapes follow from them.
-_SMALL = 4096
 
 
 class _Tensor(NamedTuple):
@@ -33,16 +32,16 @@ def onnx_costs(model: onnx.ModelProto, inputs: Sequence[Input] = ()) -> CostTabl
 
     `inputs` give dynamic inputs a shape (see `with_shapes`). Weights need not be there, only their shapes. `params`
     are the elements of all constants that nodes read but indices and shapes (folded normalisation, scales of
-    quantisation included), `weight_bytes` their size as stored; what follows from constants alone is folded. Operators
-    of the standard domain are counted, or known to have no multiply-adds; a node that is neither, that contains
-    another graph or whose shapes are not found is listed as uncounted. Raises UsageError for dynamic shapes that are
-    not given and BadFile for a model that makes no sense.
+    quantisation included), `weight_bytes` their size as stored. What follows from constants alone is folded, but what
+    has a count. Operators of the standard domain are counted, or known to have no multiply-adds; a node that is
+    neither, that contains another graph or whose shapes are not found is listed as uncounted. Raises UsageError for
+    dynamic shapes that are not given and BadFile for a model that makes no sense.
     """
     try:
         light = with_shapes(_without_weights(model), inputs)
         if light.functions:
             light = inliner.inline_local_functions(light)
-        inferred = shape_inference.infer_shapes(light, data_prop=True)
+        inferred = with_inferred_shapes(light)
     except (shape_inference.InferenceError, ValueError, RuntimeError) as error:
         raise BadFile("the ONNX model makes no sense", str(error)[:300]) from error
     return _Reader(inferred.graph).table()
@@ -63,7 +62,7 @@ def with_shapes(model: onnx.ModelProto, inputs: Sequence[Input]) -> onnx.ModelPr
     there = model_inputs(model.graph)
     given = _by_name(there, inputs)
     shapes = {item.name: _fixed(item, given.get(item.name)) for item in there}
-    if all(shape == _dims(item) for item, shape in zip(there, shapes.values(), strict=True)):
+    if all(shape == dims_of(item) for item, shape in zip(there, shapes.values(), strict=True)):
         return model
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
@@ -71,8 +70,6 @@ def with_shapes(model: onnx.ModelProto, inputs: Sequence[Input]) -> onnx.ModelPr
     for item in fixed.graph.input:
         if item.name in shapes:
             _set_dims(item, shapes[item.name])
-    for item in fixed.graph.output:
-        item.type.tensor_type.ClearField("shape")
     return fixed
 
 
@@ -90,7 +87,7 @@ def _by_name(there: Sequence[onnx.ValueInfoProto], inputs: Sequence[Input]) -> d
 
 
 def _fixed(item: onnx.ValueInfoProto, given: Input | None) -> tuple[int, ...]:
-    there = _dims(item)
+    there = dims_of(item)
     if given is None and 0 not in there:
         return there
     text = "x".join(str(size or "?") for size in there)
@@ -104,11 +101,6 @@ def _fixed(item: onnx.ValueInfoProto, given: Input | None) -> tuple[int, ...]:
     if len(there) != len(given.shape) or any(a and a != b for a, b in zip(there, given.shape, strict=True)):
         raise UsageError(f"the shape {given} does not fit the input {item.name!r}", f"The model has {text}.")
     return given.shape
-
-
-def _dims(item: onnx.ValueInfoProto) -> tuple[int, ...]:
-    """Return the sizes, 0 where one is dynamic."""
-    return tuple(max(dim.dim_value, 0) for dim in item.type.tensor_type.shape.dim)
 
 
 def _set_dims(item: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
@@ -126,7 +118,7 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         )
     )
     for tensor in graph.initializer:
-        if prod(tensor.dims) <= _SMALL and tensor.data_location != TensorProto.EXTERNAL:
+        if prod(tensor.dims) <= SMALL and tensor.data_location != TensorProto.EXTERNAL:
             light.graph.initializer.add().CopyFrom(tensor)
         else:
             light.graph.initializer.add(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
@@ -138,7 +130,7 @@ class _Reader:
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._graph = graph
-        self._tensors = dict(_typed(graph))
+        self._tensors = _measured(graph)
         self._constants = {item.name: item for item in graph.initializer}
         #: Tensor that follows from constants alone -> the constants.
         self._origins = {name: frozenset((name,)) for name in self._constants}
@@ -169,7 +161,8 @@ class _Reader:
         if node.op_type == "Constant" and node.domain in _STANDARD:
             self._keep(node)
             return
-        if names and all(name in self._origins for name in names) and not _has_graph(node):
+        folds = node.op_type not in COUNTED and not has_graph(node)
+        if folds and names and all(name in self._origins for name in names):
             origins = frozenset().union(*(self._origins[name] for name in names))
             self._origins.update((name, origins) for name in node.output if name)
             return
@@ -229,18 +222,12 @@ class _Reader:
             raise BadFile(f"the node {node.name or made} ({node.op_type}) makes no sense", str(error)[:200]) from error
 
 
-def _typed(graph: onnx.GraphProto) -> Iterator[tuple[str, _Tensor]]:
-    """Yield the tensors with a full shape."""
-    for item in (*graph.input, *graph.output, *graph.value_info):
-        tensor = item.type.tensor_type
-        if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
-            yield item.name, _Tensor(_dims(item), _size_bytes(_dims(item), tensor.elem_type))
-    for constant in graph.initializer:
-        yield constant.name, _Tensor(tuple(constant.dims), _size_bytes(constant.dims, constant.data_type))
+def _measured(graph: onnx.GraphProto) -> dict[str, _Tensor]:
+    return {name: _Tensor(shape, _size_bytes(shape, kind)) for name, (shape, kind) in known_shapes(graph).items()}
 
 
 def _input(item: onnx.ValueInfoProto) -> Input:
-    return Input(_dims(item), _dtype(item.type.tensor_type.elem_type), item.name)
+    return Input(dims_of(item), _dtype(item.type.tensor_type.elem_type), item.name)
 
 
 def _dtype(kind: int) -> str:
@@ -254,10 +241,6 @@ def _size_bytes(dims: Sequence[int], kind: int) -> int:
         4 if TensorProto.DataType.Name(kind) in _FOUR_BITS else 8 * int(helper.tensor_dtype_to_np_dtype(kind).itemsize)
     )
     return (prod(dims) * bits + 7) // 8
-
-
-def _has_graph(node: onnx.NodeProto) -> bool:
-    return any(item.HasField("g") or item.graphs for item in node.attribute)
 
 
 def _full_name(node: onnx.NodeProto) -> str:

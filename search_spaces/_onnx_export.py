@@ -89,6 +89,8 @@ def _quiet() -> Iterator[None]:
     log = logging.getLogger("torch.onnx")
     level, threads = log.level, torch.get_num_threads()
     log.setLevel(logging.ERROR)
+    speaks = torch._C._jit_is_onnx_log_enabled()
+    torch._C._jit_set_onnx_log_enabled(False)
     torch.set_num_threads(1)
     try:
         with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
@@ -96,4 +98,5 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
+        torch._C._jit_set_onnx_log_enabled(speaks)
         log.setLevel(level)
