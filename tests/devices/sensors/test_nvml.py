@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devices.agent import _energy
 from devices.agent._sensing import read_sensors
 from devices.agent.sensors import nvml
 from devices.agent.sensors._base import SensorUnavailable
@@ -165,6 +166,18 @@ def test_joules_are_the_difference_of_the_counter(gpu):
     start, end = gpu(), gpu(nvmlDeviceGetTotalEnergyConsumption=123_456_789 + 4_500)
     assert nvml.used_j(start, end) == {"gpu": pytest.approx(4.5)}
     assert nvml.used_j(end, start) == {}, "the driver was loaded anew"
+
+
+def test_the_counter_of_the_gpu_is_a_source_of_energy_and_its_power_where_it_has_none(gpu):
+    counted = iter([1_000, 1_000, 1_500, 4_000])
+    gpu(nvmlDeviceGetTotalEnergyConsumption=1_000)
+    sys.modules["pynvml"].nvmlDeviceGetTotalEnergyConsumption = lambda handle: next(counted)
+    source = _energy.find(["command", "nvml"], {"nvml": DEVICE})
+    assert (source.name, source.counts, source.facts()["scope"]) == ("nvml", True, "gpu")
+    assert [source.sample()[1] for _ in range(2)] == pytest.approx([0.5, 3.0])
+    gpu(nvmlDeviceGetTotalEnergyConsumption=NVMLError(3))
+    source = _energy.find(["nvml"], {"nvml": DEVICE})
+    assert not source.counts and source.sample()[1] == pytest.approx(354.12)
 
 
 def test_the_doctor_names_what_makes_it_steadier(gpu):
