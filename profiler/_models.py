@@ -155,6 +155,13 @@ def model_module(workload: Workload) -> BuiltModel:
     return build_model(source)
 
 
+def workload_inputs(workload: Workload) -> tuple[Input, ...]:
+    """Return the inputs that a workload's module is called with, those with a name by keyword."""
+    if workload.kind != "model" or workload.options == "{}":
+        return (Input(workload.input_shape, workload.dtype),)
+    return ModelSource.from_json(workload.options).inputs or (Input(workload.input_shape),)
+
+
 def build_model(source: ModelSource, without_values: bool = False) -> BuiltModel:
     """Call a function and return its module, with seeded weights where it draws any.
 

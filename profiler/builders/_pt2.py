@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import logging
 import warnings
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from hilnas.errors import HilnasError, UsageError
 from hilnas.records import Artifact, Workload
 from profiler._artifacts import ArtifactStore
+from profiler._models import user_code, workload_inputs
 from profiler._plan import workload_module
 
 if TYPE_CHECKING:
@@ -34,11 +36,15 @@ def _program(workload: Workload) -> ExportedProgram:
 
     if workload.dtype != "float32":
         raise UsageError(f"{workload.name}: torch backends take float32 networks, not {workload.dtype}")
+    from search_spaces._module_costs import example_tensors
+
     module = workload_module(workload)
+    args, kwargs = example_tensors(workload_inputs(workload))
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), user_code():
             warnings.simplefilter("ignore")
-            return torch.export.export(module, (torch.zeros(workload.input_shape),))
+            taken = inspect.signature(module.forward).bind(*args, **kwargs)  # in order: so the program is called
+            return torch.export.export(module, taken.args, taken.kwargs)
     except Exception as error:  # whatever the exporter raises is that network's failure
         raise HilnasError(
             f"{workload.name} cannot be exported by torch: {type(error).__name__}: {error}"[:600]

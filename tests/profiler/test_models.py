@@ -22,6 +22,7 @@ from profiler._plan import workload_module
 from profiler._static import static_table
 from profiler.builders.onnxruntime import OnnxRuntime
 from profiler.builders.symbolic import Symbolic
+from profiler.builders.torch_eager import TorchEager
 from search_spaces._errors import CannotBuild, NetworkChanged
 from search_spaces._layer_costs import Input
 
@@ -255,6 +256,19 @@ def test_a_function_may_say_its_shape_and_take_several_inputs(store, nets, capsy
     inputs = onnx.load_model_from_string(model_file(two, store)[1]).graph.input
     assert [(item.name, item.type.tensor_type.elem_type) for item in inputs] == [("input0", 1), ("ids", 7)]
     assert static_table(asked_model(f"{nets}:two", ["2x8", "ids=2x5:int64"])).macs == 64
+    assert capsys.readouterr().out == ""
+
+
+def test_a_function_of_several_inputs_is_a_program_of_torch_too(store, nets, capsys):
+    import io
+
+    import torch
+
+    workload = model_workload(asked_model(f"{nets}:two", ["2x8", "ids=2x5:int64"]), store)
+    first, second = (TorchEager(store).build(workload) for _ in range(2))
+    assert first.sha256 == second.sha256 and first.path is not None
+    program = torch.export.load(io.BytesIO(store.read(first.sha256, ".pt2"))).module()
+    assert program(torch.zeros(2, 8), torch.zeros(2, 5, dtype=torch.int64)).shape == (2, 4)
     assert capsys.readouterr().out == ""
 
 
