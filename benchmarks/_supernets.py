@@ -57,7 +57,7 @@ class Mixture(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the weighted sum."""
         shares = self.alpha.softmax(0)
-        total = shares[0] * self.candidates[0](x)
+        total: Tensor = shares[0] * self.candidates[0](x)
         for i, candidate in enumerate(self.candidates[1:], 1):
             total += shares[i] * candidate(x)
         return total
@@ -189,7 +189,8 @@ class _Patches(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, patches, width)."""
-        return self.conv(x).flatten(2).transpose(1, 2)
+        patches: Tensor = self.conv(x)
+        return patches.flatten(2).transpose(1, 2)
 
 
 class _Mean(nn.Module):
@@ -234,4 +235,4 @@ def build(family: str, seed: int) -> nn.Module:
 
 def build_sub_space(layers: Sequence[Any], width: int = 64) -> nn.Module:
     """Return the supernet of a sub-space."""
-    return quantised_supernet(SubSpace(tuple(map(tuple, layers))), width)  # type: ignore[arg-type]
+    return quantised_supernet(SubSpace(tuple(map(tuple, layers))), width)

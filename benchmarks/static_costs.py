@@ -12,6 +12,7 @@ it is not installed); both get the same module, a network a timing. All use one 
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -77,9 +78,13 @@ def of_modules(found: list[Network], repetitions: int) -> list[Comparison]:
     peers: list[tuple[str, float | None, Peer]] = [("fvcore (modules)", 1, lambda item: fvcore_macs(*item))]
     if find_spec("ptflops") is not None:
         peers.append(("ptflops (modules)", None, lambda item: ptflops_macs(*item)))
-    for _, _, peer in peers:
-        interleave(pairs[: len(built)], _table, peer, SEED)  # what both load only once
-    return [Comparison(name, target, *interleave(pairs, _table, peer, SEED)) for name, target, peer in peers]
+    gc.freeze()  # garbage is collected before each timing: not among what is there to stay
+    try:
+        for _, _, peer in peers:
+            interleave(pairs[: len(built)], _table, peer, SEED)  # what both load only once
+        return [Comparison(name, target, *interleave(pairs, _table, peer, SEED)) for name, target, peer in peers]
+    finally:
+        gc.unfreeze()
 
 
 def _table(item: tuple[nn.Module, Shape]) -> object:

@@ -17,12 +17,12 @@ import platform
 import random
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks._supernets import FAMILIES, SUPERNETS, build, build_sub_space, draw_sub_space
 from hilnas import __version__
@@ -30,6 +30,9 @@ from hilnas.errors import HilnasError
 from profiler._memory_probe import measure_training_memory
 from profiler._training_memory import Calibration, TrainingMemory, calibrate, predict_training_memory
 from profiler._training_plan import ArchitectureStep, TrainingPlan
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SEED = 0
 NETWORKS, QUICK_NETWORKS = 24, 4
@@ -54,10 +57,10 @@ class Network:
 
     def predict(self, calibration: Calibration | None = None) -> TrainingMemory:
         """Return the memory of its training step."""
-        function = {"build": build, "build_sub_space": build_sub_space}[self.target]
+        functions: dict[str, Callable[..., nn.Module]] = {"build": build, "build_sub_space": build_sub_space}
         plan = self.plan
         return predict_training_memory(
-            partial(function, **self.arguments),
+            partial(functions[self.target], **self.arguments),
             plan.input_shape,
             plan.batch,
             plan.optimiser,

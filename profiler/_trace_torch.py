@@ -20,7 +20,7 @@ from profiler._training_plan import Trace, TrainingPlan
 from profiler._training_torch import Training, make_batch
 
 
-class StorageTracker(TorchDispatchMode):
+class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down when storages on a device come and go; entered after the fake tensors' mode, to be asked first.
 
     A storage comes with the first operator that returns a tensor in it and goes with its last owner, whether that is
@@ -28,7 +28,7 @@ class StorageTracker(TorchDispatchMode):
     """
 
     def __init__(self, device: str = "cpu") -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.events: list[Event] = []
         self.sizes: dict[int, int] = {}
         self._device = torch.device(device).type

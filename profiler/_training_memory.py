@@ -71,7 +71,12 @@ class Calibration:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise BadFile(f"{path} is no calibration of training memory: {error}") from error
-        kinds = {"offset_bytes": int, "factor": (int, float), "device": str, "software": str}
+        kinds: dict[str, type | tuple[type, ...]] = {
+            "offset_bytes": int,
+            "factor": (int, float),
+            "device": str,
+            "software": str,
+        }
         good = isinstance(values, dict) and values.keys() == kinds.keys()
         if not good or not all(isinstance(values[key], kind) for key, kind in kinds.items()) or values["factor"] <= 0:
             raise BadFile(f"{path} is no calibration of training memory: expected are {', '.join(kinds)}")
