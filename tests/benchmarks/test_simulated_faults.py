@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks._fault_tally import Outcome, lines, tally
 from benchmarks._simulated_faults import KINDS, one
-from devices import _agent_session
+from devices import _agent_session, _runs
 from devices._conversation import Conversation
 from profiler._workspace import Workspace
 
@@ -23,7 +23,7 @@ def test_a_campaign_survives(kind, workspace):
 
 
 def test_throttling_that_nobody_doubts_is_seen_as_wrong_numbers(workspace, monkeypatch):
-    monkeypatch.setattr(_agent_session, "doubt", lambda *_: None)
+    monkeypatch.setattr(_runs, "doubt", lambda *_: None)
     assert sum(one("throttled", seed, workspace).wrong for seed in range(5)) > 0
 
 
