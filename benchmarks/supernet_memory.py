@@ -44,6 +44,7 @@ CPU_BYTES, CUDA_BYTES = (700 * MB, 2_500 * MB), (1_000 * MB, 100_000 * MB)
 FILL = 0.85
 CPU_TARGETS, CUDA_TARGETS = {"median": 0.05, "worst": 0.15}, {"median": 0.03}
 _CALIBRATION_SEEDS = (9001, 9002)
+_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 @dataclass(frozen=True)
@@ -207,9 +208,9 @@ def _say(row: Mapping[str, Any]) -> None:
     print(f"{text}{predicted:9.0f} MB {measured} {error}  {row['predict_s']:5.1f} s", file=sys.stderr)
 
 
-def published(folder: str) -> Path | None:
+def published(folder: Path) -> Path | None:
     """Return the file with the published measurements, None where it is not there."""
-    path = Path(folder) / "radars_supernet_memory.json"
+    path = folder / "radars_supernet_memory.json"
     return path if path.is_file() else None
 
 
@@ -236,7 +237,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     found["versions"] = {"hilnas": __version__, "python": platform.python_version()}
     fit = given.fit
     if fit is None and given.device == "cpu":
-        fit = published(os.environ.get("HILNAS_REFERENCE_DATA", "../shared/data"))
+        fit = published(Path(os.environ.get("HILNAS_REFERENCE_DATA", _DATA)))
     if fit is not None:
         from predictors._supernet_memory import report
 

@@ -27,11 +27,12 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Python or autograd: torch keeps the storage's Python object, and weak references to it, as long as the storage.
     """
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", scratch: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.events: list[Event] = []
         self.sizes: dict[int, int] = {}
         self._device = torch.device(device).type
+        self._scratch = _SCRATCH if scratch else {}
         self._seen: dict[int, tuple[int, weakref.ref[Any]]] = {}
 
     def __torch_dispatch__(
@@ -39,8 +40,8 @@ class StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         found = func(*args, **(kwargs or {}))
         self._see(found)
-        scratch = _SCRATCH.get(func)
-        if scratch is not None and self._device == "cpu":
+        scratch = self._scratch.get(func)
+        if scratch is not None:
             self._pass(scratch(args, found))
         return found
 
@@ -94,8 +95,10 @@ def trace_training(build_module: Callable[[], nn.Module], plan: TrainingPlan) ->
 
     Raises UsageError when the module cannot be built or run on fake tensors.
     """
-    tracker = StorageTracker(plan.device)
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.device(plan.device), tracker:
+    # Where there is no GPU, PyTorch has no kernels for one: those for the CPU keep nearly the same tensors.
+    device = plan.device if plan.device == "cpu" or torch.cuda.is_available() else "cpu"
+    tracker = StorageTracker(device, scratch=plan.device == "cpu")
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.device(device), tracker:
         try:
             return _iterate(tracker, build_module, plan)
         except HilnasError:

@@ -122,13 +122,14 @@ class Training:
 
 
 def make_batch(plan: TrainingPlan) -> Batch:
-    """Return inputs (batch, *input_shape) of ones and labels (batch,): what is computed does not matter, only where.
+    """Return inputs (batch, *input_shape) of ones and labels (batch,) on the device of the context.
 
+    What is computed does not matter here.
     Zeros would not do: the system backs a page of them with memory only when something else is written there.
     """
     return (
-        torch.ones((plan.batch, *plan.input_shape), dtype=getattr(torch, plan.dtype), device=plan.device),
-        torch.zeros(plan.batch, dtype=torch.int64, device=plan.device),
+        torch.ones((plan.batch, *plan.input_shape), dtype=getattr(torch, plan.dtype)),
+        torch.zeros(plan.batch, dtype=torch.int64),
     )
 
 

@@ -82,7 +82,7 @@ class _Call:
 
 @dataclass
 class _Frame:
-    """A module that is running, and the operators that none of its children has run."""
+    """A module that is running, and the operators of a layer so far."""
 
     name: str
     kind: str
@@ -131,15 +131,16 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             {key: self._parameters[key] for key, _ in keys if key in self._parameters},
             [_size(item) for item in _tensors(result)],
         )
-        self.frames[-1].calls.append(call)
+        frame = self.frames[-1]
+        if frame.is_layer:
+            frame.calls.append(call)
+        else:
+            self._add(f"{frame.name}.{kind}", call)
 
     def leave(self, inputs: Any, outputs: Any) -> None:
-        """Turn the operators of the innermost module into rows: one, where it is a layer."""
+        """Turn the operators of the innermost module into one row, where it is a layer."""
         frame = self.frames.pop()
-        if not frame.is_layer:
-            for call in frame.calls:
-                self._add(f"{frame.name}.{call.kind}", call)
-        elif frame.calls:
+        if frame.calls:
             weights = {key: tensor for call in frame.calls for key, tensor in call.weights.items()}
             macs = sum(call.macs for call in frame.calls)
             sizes = [[_size(item) for item in _tensors(value)] for value in (inputs, outputs)]

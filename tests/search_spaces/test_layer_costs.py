@@ -191,6 +191,7 @@ def test_layers_and_operators_outside_of_them_have_names():
     table = module_costs(module, [Input((2, 6, 8))])
     rows = {row.name: row for row in table.rows}
     assert len(rows) == len(table.rows)
+    assert list(rows)[:3] == ["twice", "Many.relu", "twice#2"], "in the order of their calls"
     assert rows["twice"].macs == rows["twice#2"].macs == 2 * 6 * 8 * 8
     assert (rows["twice"].params, rows["twice#2"].params) == (72, 0)
     assert rows["twice"].weight_bytes == rows["twice#2"].weight_bytes == 288
