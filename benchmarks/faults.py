@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import asdict
 from typing import Any
 
 from benchmarks import _simulated_faults
@@ -31,9 +32,11 @@ def main() -> None:
     began = time.monotonic()
     simulated = tally(_simulated_faults.campaign(2 if chosen.quick else SIMULATED_PER_KIND))
     simulated_s = time.monotonic() - began
-    real = tally([] if chosen.simulated_only else _real(2 if chosen.quick else PER_KIND, chosen.kind))
+    outcomes, undisturbed = ([], {}) if chosen.simulated_only else _real(2 if chosen.quick else PER_KIND, chosen.kind)
+    real = tally(outcomes)
     real_s = time.monotonic() - began - simulated_s
-    found = {**real, "simulated": simulated, "seconds": {"real": real_s, "simulated": simulated_s}}
+    seconds = {"real": real_s, "simulated": simulated_s}
+    found = {**real, "undisturbed": undisturbed, "simulated": simulated, "seconds": seconds}
     if chosen.json:
         print(json.dumps(answer(found), indent=2))
         return
@@ -42,23 +45,28 @@ def main() -> None:
             [f"real sshds ({real_s:.0f} s)", *lines(real), "", f"simulated ({simulated_s:.0f} s)", *lines(simulated)]
         )
     )
+    if undisturbed:
+        print(
+            f"{undisturbed['campaigns']} undisturbed campaigns: invocations took up to {undisturbed['slowest']:.2f} "
+            f"times their network's median; networks are at least {undisturbed['least_apart']:.1f} times apart"
+        )
     for name, part in (("real", real), ("simulated", simulated)):
         if part["injected"]:
             bad = part["injected"] - part["survived"]
             print(f"{name}: {bad} of {part['injected']} campaigns went wrong", *_bound(bad, part["injected"]))
 
 
-def _real(per_kind: int, kinds: list[str] | None) -> list[Outcome]:
+def _real(per_kind: int, kinds: list[str] | None) -> tuple[list[Outcome], dict[str, float]]:
     from benchmarks._boards import farm
-    from benchmarks._real_faults import INJECTORS, campaign
+    from benchmarks._injectors import INJECTORS
+    from benchmarks._real_faults import campaign
 
-    outcomes = []
     with farm() as opened:
-        for outcome in campaign(opened, per_kind, kinds or list(INJECTORS)):
-            outcomes.append(outcome)
-            if not outcome.survived:
-                print(outcome, file=sys.stderr)
-    return outcomes
+        outcomes, undisturbed = campaign(opened, per_kind, kinds or list(INJECTORS))
+    for outcome in outcomes:
+        if not outcome.survived:
+            print(outcome, file=sys.stderr)
+    return outcomes, asdict(undisturbed)
 
 
 def _bound(bad: int, n: int) -> list[Any]:
