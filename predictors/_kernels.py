@@ -135,14 +135,15 @@ def _signature(operator: Operator) -> tuple[object, ...] | None:
     """Return what two operators of equal inputs share when they give the same; None for one with weights of its own."""
     if operator.params:
         return None
-    return (operator.kind, operator.kernel, operator.stride, operator.output_spec.shape, operator.traced)
+    window = (operator.kernel, operator.stride, operator.groups)
+    return (operator.kind, *window, operator.output_spec.shape, operator.traced)
 
 
 def _kind(operator: Operator) -> int:
     if operator.traced is not None:
         return _RELU if operator.traced.name in _ACTIVATIONS else _TRACED.get(operator.traced.like, _OTHER)
     if operator.kind == "conv2d":
-        if operator.groups > 1:
+        if operator.groups > 1 and operator.groups == operator.input_spec.shape[1]:
             return _DEPTHWISE
         return _CONV1X1 if operator.kernel == 1 else _CONVKXK
     kinds = {"linear": _LINEAR, "avg_pool2d": _POOL, "global_avg_pool": _POOL, "batch_norm": _NORM}

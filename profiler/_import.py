@@ -8,13 +8,10 @@ from profiler._store import Store
 from profiler._table_records import ReferenceTable
 from profiler.importers._base import Importer, ImportRequest
 
-#: Spaces whose tables can be used though nothing can be built from them yet.
-_ENCODING_ONLY = {"fbnet"}
-
 
 def import_table(store: Store, request: ImportRequest) -> ReferenceTable:
     """Read a file and store it; raise BadFile for one that no format accepts, UnknownName for an unknown space."""
-    spaces = {*plugins.names("search_spaces"), *_ENCODING_ONLY}
+    spaces = plugins.names("search_spaces")
     if request.space not in spaces:
         raise UnknownName("space", request.space, spaces)
     for name in plugins.names("profiler.importers"):

@@ -25,6 +25,7 @@ OperatorKind = Literal[
     "max_pool2d",
     "global_avg_pool",
     "flatten",
+    "channel_shuffle",
     "linear",
     "add",
     "zeros",
@@ -73,7 +74,8 @@ class Operator:
 
     `inputs` name earlier operators of the block or its inputs (`in0`, `in1` ...); its own name is its output.
     conv2d uses kernel, stride, padding, groups, bias; avg_pool2d and max_pool2d kernel, stride, padding (padding is not
-    counted). `fraction_bits` makes numbers fixed point: the weights and the bias of a conv2d, of `weight_bits` in all,
+    counted); channel_shuffle groups (channel c of n goes to c % (n / groups) x groups + c // (n / groups)).
+    `fraction_bits` makes numbers fixed point: the weights and the bias of a conv2d, of `weight_bits` in all,
     or the result of a quantise, of its spec's bits in all.
     """
 

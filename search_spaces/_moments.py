@@ -19,9 +19,9 @@ def running_variances(graph: Graph) -> dict[str, float]:
     """Return `call.operator` -> estimated mean square of what each batch normalisation reads.
 
     The input has mean square 1. Random weights make a new, independent source: He-normal ones double the mean square,
-    ReLU halves it, normalisation makes it 1, rounding to a format makes it that of a rounded normal number. Sums and
-    averages are linear, so that a skip that meets itself again counts in full (an average or a maximum is taken to
-    keep its input's size). Constant zeros get variance 1.
+    ReLU halves it, a shuffle keeps it, normalisation makes it 1, rounding to a format makes it that of a rounded normal
+    number. Sums and averages are linear, so that a skip that meets itself again counts in full (an average or a maximum
+    is taken to keep its input's size). Constant zeros get variance 1.
     """
     tensors: dict[str, Mixture] = {"input": {"input": 1.0}}
     found: dict[str, float] = {}
@@ -81,6 +81,8 @@ def _output(operator: Operator, name: str, inputs: list[Mixture]) -> Mixture:
         return {name: 1.0}
     if kind == "relu":
         return {name: sqrt(mean_square / 2)}
+    if kind == "channel_shuffle":
+        return {name: sqrt(mean_square)}
     if operator.form is None:
         return {name: sqrt(2 * mean_square)}
     if kind == "quantise":

@@ -67,6 +67,7 @@ class Writer:
         self._weights = weights
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: dict[str, tuple[bytes, NDArray[np.float32]]] = {}
+        self._shapes: set[str] = set()
 
     def model(self, graph: Graph) -> bytes:
         """Return the serialised model of a graph without dead calls."""
@@ -98,6 +99,8 @@ class Writer:
                 self._chain([("GlobalAveragePool", [], ".pooled"), ("Flatten", [], "")], inputs, output)
             elif step.operator.form is not None and step.operator.kind == "quantise":
                 self._chain(self._rounding(step.operator.form), inputs, output)
+            elif step.operator.kind == "channel_shuffle":
+                self._shuffle(step.operator, inputs[0], output)
             elif step.stepwise:
                 self._chain(self._normalising(f"{call.name}.{step.operator.name}"), inputs, output)
             else:
@@ -126,6 +129,24 @@ class Writer:
         for kind, constants, suffix in links:
             self._node(kind, [*inputs, *constants], output + suffix, ())
             inputs = [output + suffix]
+
+    def _shuffle(self, operator: Operator, source: str, output: str) -> None:
+        """Append what exporters write for it: the groups become an axis, which changes places with their channels."""
+        batch, channels, *sides = operator.output_spec.shape
+        apart = self._sizes((batch, operator.groups, channels // operator.groups, *sides))
+        self._node("Reshape", [source, apart], f"{output}.apart", ())
+        turned = (helper.make_attribute("perm", [0, 2, 1, 3, 4]),)
+        self._node("Transpose", [f"{output}.apart"], f"{output}.turned", turned)
+        self._node("Reshape", [f"{output}.turned", self._sizes(operator.output_spec.shape)], output, ())
+
+    def _sizes(self, shape: tuple[int, ...]) -> str:
+        """Return the name of a constant shape, appended where it is new: initialisers hold floats only."""
+        name = "sizes." + "x".join(map(str, shape))
+        if name not in self._shapes:
+            self._shapes.add(name)
+            value = helper.make_tensor("", TensorProto.INT64, [len(shape)], shape)
+            self._node("Constant", [], name, (helper.make_attribute("value", value),))
+        return name
 
     def _rounding(self, form: FixedPoint) -> list[tuple[str, list[str], str]]:
         """Return the nodes that round to a format: `quantise`, step by step."""

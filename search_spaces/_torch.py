@@ -123,6 +123,8 @@ def _layer(operator: Operator, ste: Ste) -> nn.Module | None:
         return nn.MaxPool2d(*window)
     if operator.kind == "flatten":
         return nn.Flatten()
+    if operator.kind == "channel_shuffle":
+        return nn.ChannelShuffle(operator.groups)
     if operator.kind == "quantise":
         assert operator.form is not None
         return Quantiser(operator.form, ste)

@@ -10,6 +10,7 @@ import pytest
 from predictors._kernels import KERNEL_FEATURES, kernel_features
 from search_spaces._graph import Block, Call, Graph, Operator, TensorSpec
 from search_spaces._onnx import to_onnx
+from search_spaces.fbnet import FBNet
 from search_spaces.nasbench201 import NasBench201
 
 SMALL = NasBench201(width=8, depth=1, resolution=8)
@@ -101,16 +102,55 @@ def test_depthwise_and_large_convolutions_are_told_apart():
     assert found["kernel_depth"] == 3
 
 
+def test_grouped_convolutions_are_depthwise_only_where_every_channel_is_a_group():
+    """Layer 3: two pointwise convolutions of two groups, a shuffle, a depthwise one; sum and ReLUs are fused."""
+    space = FBNet(resolution=8)
+    skips = ["skip"] * 22
+    bare, found = cell("|".join(skips), space), cell("|".join([*skips[:2], "k5_e1_g2", *skips[3:]]), space)
+    changes = {name: found[name] - bare[name] for name in KERNEL_FEATURES if found[name] != bare[name]}
+    assert changes["n_conv1x1"] == 2
+    assert changes["n_depthwise"] == changes["n_other"] == changes["n_fused_add"] == 1
+    assert changes["n_fused_relu"] == 2
+    assert changes["elements_depthwise"] == 24 * 8 * 8
+    assert found["n_relu"] == found["n_add"] == 0
+
+
+def test_shuffles_of_other_groups_are_other_kernels():
+    spec = TensorSpec((1, 8, 4, 4))
+    for groups in (2, 4):
+        operators = (
+            Operator("a", "channel_shuffle", ("in0",), spec, spec, groups=2),
+            Operator("b", "channel_shuffle", ("in0",), spec, spec, groups=groups),
+            Operator("add", "add", ("a", "b"), spec, spec),
+        )
+        found = features(Graph(spec, (Call("x", Block("shuffles", (spec,), operators), ("input",)),)))
+        assert found["n_other"] == groups // 2
+
+
+def optimised_kinds(graph, tmp_path):
+    """Return how many nodes of each kind ONNX Runtime is left with."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(to_onnx(graph), options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+
+
+def test_onnx_runtime_has_as_many_convolutions_and_shuffles(tmp_path):
+    space = FBNet(resolution=8, classes=3)
+    for architecture in space.sample_distinct(10, seed=4):
+        graph = space.graph(architecture)
+        kinds, found = optimised_kinds(graph, tmp_path), features(graph)
+        convolutions = found["n_conv1x1"] + found["n_convkxk"] + found["n_depthwise"]
+        assert convolutions == kinds["Conv"] + kinds["FusedConv"]
+        assert found["n_other"] == kinds["Transpose"]
+
+
 def test_onnx_runtime_has_as_many_kernels(tmp_path):
     """Pools and convolutions, on any processor; it turns the head's normalisation into a convolution on some."""
     for architecture in SMALL.sample_distinct(25, seed=3):
         graph = SMALL.graph(architecture)
-        options = onnxruntime.SessionOptions()
-        options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-        options.log_severity_level = 3
-        onnxruntime.InferenceSession(to_onnx(graph), options, providers=["CPUExecutionProvider"])
-        kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
-        found = features(graph)
+        kinds, found = optimised_kinds(graph, tmp_path), features(graph)
         assert found["n_pool"] == kinds["AveragePool"] + kinds["GlobalAveragePool"]
         convolutions = found["n_conv1x1"] + found["n_convkxk"] + found["n_norm"]
         assert 0 <= convolutions - kinds["Conv"] - kinds["FusedConv"] - kinds["BatchNormalization"] <= 1
