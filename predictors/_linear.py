@@ -50,11 +50,15 @@ def fit_ridge(features: Array, y: Array, alpha: float, robust: bool = False, bas
     return LinearModel(float(solved[0] - center @ coefficients[kept]), coefficients, floor)
 
 
-def fit_line(x: Array, y: Array) -> LinearModel:
+def fit_line(x: Array, y: Array, intercept: bool = True) -> LinearModel:
     """Return the robust line y = a + b x with b >= 0 and Huber's loss on relative errors; x has shape (n, 1).
 
-    Points that all lie at one x, or fall with it, give b = 0 and their robust centre.
+    Points that all lie at one x, or fall with it, give b = 0 and their robust centre. Without an intercept a is 0; x
+    must be positive then.
     """
+    if not intercept:
+        slope = _reweighted(x / y[:, None], np.ones(len(y)), np.zeros(1), robust=True)
+        return LinearModel(0.0, slope, FLOOR * float(y.min()))
     line = fit_ridge(x, y, _ALMOST_NONE, robust=True)
     if line.coefficients[0] >= 0:
         return line

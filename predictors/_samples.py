@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from devices._config import DeviceConfig, find_device
 from hilnas.errors import Inconclusive, UsageError
 from hilnas.records import Architecture, Measurement
+from predictors._entries import BlockEntry, EntryValue, measured_entry, runtime_text
 from profiler._campaign import Progress, measure
 from profiler._plan import (
     architecture_workload,
-    block_entry_s,
     block_key,
     block_workloads,
     recorded_architecture,
@@ -127,14 +127,27 @@ def table_samples(workspace: Workspace, address: str, space: SearchSpace, n: int
     return Samples(tuple(found), times, ((),) * len(found))
 
 
-def block_entries(workspace: Workspace, device: str, space: SearchSpace) -> dict[str, float]:
-    """Return lookup key -> seconds of the blocks that were measured well on a device."""
+def block_entries(workspace: Workspace, device: str, space: SearchSpace) -> dict[str, EntryValue]:
+    """Return lookup key -> entry of the blocks that were measured well on a device, as JSON of `BlockEntry`."""
     wanted = {workload.key for workload in block_workloads(space)}
-    return {
-        block_key(item.workload): block_entry_s(item)
-        for item in workspace.store.measurements(device, space=space.name, kind="block")
-        if item.status == "ok" and item.workload.key in wanted
-    }
+    return {key: entry.to_json() for key, entry in measured_entries(workspace, device, space, wanted).items()}
+
+
+def measured_entries(
+    workspace: Workspace, device: str, space: SearchSpace, wanted: Collection[str]
+) -> dict[str, BlockEntry]:
+    """Return lookup key -> entry of the blocks and pairs of blocks that were measured well; `wanted`: workload keys."""
+    store = workspace.store
+    found: dict[str, BlockEntry] = {}
+    known: dict[str, tuple[str, str, str]] = {}
+    for item, campaign in store.sourced(device, space=space.name, kind="block"):
+        if item.status != "ok" or item.workload.key not in wanted:
+            continue
+        if campaign.run_id not in known:
+            runtime = runtime_text(store.environment_facts(campaign.environment))
+            known[campaign.run_id] = (campaign.environment or "", runtime, str(store.conditions([campaign.run_id])))
+        found[block_key(item.workload)] = measured_entry(item, campaign.run_id, *known[campaign.run_id])
+    return found
 
 
 def measure_blocks(

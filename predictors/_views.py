@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilnas.records import Architecture, canonical_json
+from predictors._graph_choice import GRAPHS, costed_blocks
 from predictors._kernels import kernel_features
 from search_spaces._base import SearchSpace
 from search_spaces._costs import static_costs
@@ -35,6 +36,7 @@ class Views:
     connected    1 where the output depends on the input, else 0; shape (n, 1)
     runtime      physical features and kernels of the graph a runtime is left with
     live_blocks  uses of every block in that graph, in the order of `space.blocks()`; none where graphs are traced
+    costed       how often every block is paid for in each of GRAPHS, one graph after the other
     as_trained   uses of every block with nothing removed, and the encoding: for devices that run dead operators too
     encoding     one-hot decisions
     macs         multiply-adds of the live graph and of the graph as trained; shape (n, 2)
@@ -51,6 +53,7 @@ class Views:
             "runtime": self._runtime,
             "as_trained": self._as_trained,
             "live_blocks": lambda item: self._blocks(self._graph(item).live()),
+            "costed": lambda item: np.concatenate([self._costed(self._graph(item), name) for name in GRAPHS]),
             "encoding": space.encode,
             "macs": self._macs,
         }
@@ -87,6 +90,14 @@ class Views:
             if block.inputs:
                 counts[self._places[block.key]] += n
         return counts
+
+    def _costed(self, graph: Graph, name: str) -> Matrix:
+        found = np.zeros(len(self._places))
+        if self._space.traced:
+            return found
+        for block, n in costed_blocks(graph, name).items():
+            found[self._places[block.key]] = n
+        return found
 
     def _macs(self, architecture: Architecture) -> Matrix:
         graph = self._graph(architecture)

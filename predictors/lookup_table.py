@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,21 +11,26 @@ from numpy.typing import NDArray
 
 from hilnas.records import Architecture, Provenance
 from predictors._base import Array, Model, Predictor
+from predictors._entries import BlockEntry, EntryValue, one_environment
 from predictors._errors import MissingEntries
+from predictors._graph_choice import GRAPHS
 from predictors._linear import fit_line, fit_ridge
+from predictors._table_choices import CORRECTIONS, Fit, held_out_errors, left_out, simplest
 from predictors._views import Views
 from search_spaces._base import SearchSpace
 
-_ALPHAS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-#: A correction of the sum is tried with at least so many whole networks.
-_MIN_FOR_CORRECTION = 8
+_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0)
+#: Fewer whole networks decide nothing but the line: neither a correction nor another graph than the likeliest.
+MIN_FOR_CHOICES = 8
+_N = len(GRAPHS)
 
 
 class LookupTable(Predictor):
     """A table of block times with an intercept and a scale fitted on whole networks, robustly.
 
-    Blocks are counted in the live graph. What a runtime saves by fusing across blocks is corrected by a ridge
-    regression on its kernels, switched on only when that wins in cross-validation (provenance `model` then).
+    Leaving networks out decides whether there is an intercept, which graph is costed (`_graph_choice.GRAPHS`), and
+    whether what the sum leaves over is corrected by a ridge regression on pairs of kernels or on all kernels
+    (provenance `model` then).
     """
 
     minimum_samples = 20
@@ -34,15 +39,21 @@ class LookupTable(Predictor):
         self,
         space: SearchSpace,
         *,
-        entries: Mapping[str, float] | None = None,
+        entries: Mapping[str, EntryValue] | None = None,
         correction: bool | None = None,
+        graph: str = "auto",
         seed: int = 0,
         coverage: float = 0.9,
     ) -> None:
-        """Store the parameters: `entries` lookup key -> seconds; `correction` on, off, or chosen (None)."""
+        """Store the parameters.
+
+        `entries`: lookup key -> seconds, or a `BlockEntry` as JSON; `correction` on, off, or chosen (None); `graph`
+        one of GRAPHS or chosen (auto).
+        """
         super().__init__(space, seed=seed, coverage=coverage)
         self.entries = entries
         self.correction = correction
+        self.graph = graph
 
     def requests(self) -> list[str]:
         """Return the lookup keys of the blocks of the space that have no entry."""
@@ -50,51 +61,84 @@ class LookupTable(Predictor):
         return [block.key for block in self.space.blocks() if block.key not in known]
 
     def parameters(self) -> dict[str, Any]:
-        """Return a (seconds), b, the residual of the sum and of the held-out predictions, the correction."""
-        return {**self.choices_, **_residual("held_out", np.exp(self.residuals_) - 1)}
+        """Return what was chosen and fitted, how well the entries are known, and the residuals.
+
+        `a_s` in seconds; `entry_half_width` the typical relative half width of an entry, `table_half_width` that of a
+        network's sum if entries err independently (0: not known); residuals are measured / predicted - 1, of the sum
+        on the samples it was fitted on and of predictions that were held out.
+        """
+        entries = self._table()
+        half_widths = [entry.half_width_s / entry.latency_s for entry in entries]
+        return {
+            **self.choices_,
+            **_residual("held_out", np.exp(self.residuals_) - 1),
+            "entries": len(entries),
+            "entry_half_width": float(np.median(half_widths)),
+            "runtime": one_environment(entries),
+        }
 
     def _inputs(self, views: Views, architectures: Sequence[Architecture]) -> Array:
-        times = self._entry_vector()
-        counts = views.matrix("live_blocks", architectures)
-        return np.column_stack([counts @ times, views.matrix("runtime", architectures)])
+        """Return for each of GRAPHS the sum, then its half width, then the view `runtime`."""
+        entries = self._table()
+        counts = views.matrix("costed", architectures).reshape(len(architectures), _N, len(entries))
+        sums = counts @ np.array([entry.latency_s for entry in entries])
+        variances = counts**2 @ np.array([entry.half_width_s**2 for entry in entries])
+        return np.hstack([sums, np.sqrt(variances), views.matrix("runtime", architectures)])
 
     def _choose(self, inputs: Array, y: Array, folds: NDArray[np.intp]) -> dict[str, Any]:
-        line = fit_line(inputs[:, :1], y)
-        found = {
+        if self.graph not in ("auto", *GRAPHS):
+            raise ValueError(f"graph must be auto, {', '.join(GRAPHS)}, not {self.graph!r}")
+        folds = left_out(inputs, folds)
+        chosen = self._line_choice(inputs, y, folds)
+        chosen |= self._correction_choice(inputs, y, folds, chosen)
+        place = GRAPHS.index(chosen["graph"])
+        line = fit_line(inputs[:, [place]], y, chosen["intercept"])
+        return {
+            **chosen,
             "a_s": line.intercept,
             "b": float(line.coefficients[0]),
-            **_residual("table", y / line(inputs[:, :1]) - 1),
+            **_residual("table", y / line(inputs[:, [place]]) - 1),
+            "table_half_width": float(np.median(inputs[:, _N + place] / inputs[:, place])),
         }
-        candidates = self._candidates(len(y))
-        errors = [self._held_out_error(inputs, y, folds, alpha) for alpha in candidates]
-        return {**found, "correction_alpha": candidates[int(np.argmin(errors))]}
 
-    def _candidates(self, n: int) -> tuple[float | None, ...]:
-        """Return the penalties of the correction to try; None stands for no correction."""
-        if self.correction is None:
-            return (None, *_ALPHAS) if n >= _MIN_FOR_CORRECTION else (None,)
-        return _ALPHAS if self.correction else (None,)
+    def _line_choice(self, inputs: Array, y: Array, folds: NDArray[np.intp]) -> dict[str, Any]:
+        """Return the graph and whether there is an intercept."""
+        names = list(GRAPHS) if self.graph == "auto" else [self.graph]
+        if len(y) < MIN_FOR_CHOICES:
+            names = names[:1]
+        found = [{"graph": name, "intercept": item, **_NONE} for name in names for item in (True, False)]
+        if folds.max() == 0:
+            return found[0]
+        errors = [held_out_errors(_fit(choice), inputs, y, folds) for choice in found]
+        best = [min((i, i + 1), key=lambda place: float(errors[place].mean())) for i in range(0, len(found), 2)]
+        return found[best[simplest([errors[place] for place in best])]]
 
-    def _held_out_error(self, inputs: Array, y: Array, folds: NDArray[np.intp], alpha: float | None) -> float:
-        logs = np.empty(len(y))
-        for fold in range(folds.max() + 1):
-            held = folds == fold
-            model = self._train(inputs[~held], y[~held], {"correction_alpha": alpha})
-            logs[held] = np.log(model(inputs[held]) / y[held])
-        return float(np.abs(logs).mean())
+    def _correction_choice(
+        self, inputs: Array, y: Array, folds: NDArray[np.intp], line: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the correction that wins on networks left out; none unless it wins by a standard error."""
+        if self.correction is False or (self.correction is None and len(y) < MIN_FOR_CHOICES):
+            return dict(_NONE)
+        found = [
+            {"correction": name, "correction_alpha": alpha} for name, alpha in itertools.product(CORRECTIONS, _ALPHAS)
+        ]
+        if folds.max() == 0:
+            return found[0] if self.correction else dict(_NONE)
+        errors = [held_out_errors(_fit({**line, **choice}), inputs, y, folds) for choice in found]
+        best = int(np.argmin([item.mean() for item in errors]))
+        if self.correction:
+            return found[best]
+        without = held_out_errors(_fit({**line, **_NONE}), inputs, y, folds)
+        return found[best] if simplest([without, errors[best]]) else dict(_NONE)
 
     def _train(self, inputs: Array, y: Array, choices: Mapping[str, Any]) -> Model:
-        line = fit_line(inputs[:, :1], y)
-        alpha = choices["correction_alpha"]
-        if alpha is None:
-            return lambda rows: line(rows[:, :1])
-        added = fit_ridge(inputs[:, 1:], y, alpha, robust=True, base=line(inputs[:, :1]))
-        return lambda rows: np.maximum(line(rows[:, :1]) + added(rows[:, 1:]), line.floor)
+        return _fit(choices)(inputs, y)
 
     def _provenance(self) -> Provenance:
         return "table" if self.choices_["correction_alpha"] is None else "model"
 
-    def _entry_vector(self) -> Array:
+    def _table(self) -> list[BlockEntry]:
+        """Return the entries in the order of `space.blocks()`."""
         missing = self.requests()
         if missing:
             raise MissingEntries(
@@ -102,11 +146,29 @@ class LookupTable(Predictor):
                 "They were not measured on this device, or not with these options of the space.",
                 f"Measure them: hilnas profile DEVICE --space {self.space.name} --blocks",
             )
-        entries = dict(self.entries or {})
-        times = np.array([entries[block.key] for block in self.space.blocks()], dtype=float)
-        if not all(math.isfinite(item) and item > 0 for item in times):
-            raise ValueError("the entries of a lookup table must be positive and finite seconds")
-        return times
+        known = self.entries or {}
+        entries = [BlockEntry.of(known[block.key]) for block in self.space.blocks()]
+        one_environment(entries)
+        return entries
+
+
+_NONE: Mapping[str, Any] = {"correction": "none", "correction_alpha": None}
+
+
+def _fit(choices: Mapping[str, Any]) -> Fit:
+    """Return what trains as the choices say."""
+    column = [GRAPHS.index(choices["graph"])]
+    intercept, alpha = bool(choices["intercept"]), choices["correction_alpha"]
+    shown = [2 * _N + i for i in CORRECTIONS.get(choices["correction"], ())]
+
+    def train(inputs: Array, y: Array) -> Model:
+        line = fit_line(inputs[:, column], y, intercept)
+        if alpha is None:
+            return lambda rows: line(rows[:, column])
+        added = fit_ridge(inputs[:, shown], y, alpha, robust=True, base=line(inputs[:, column]))
+        return lambda rows: np.maximum(line(rows[:, column]) + added(rows[:, shown]), line.floor)
+
+    return train
 
 
 def _residual(name: str, errors: Array) -> dict[str, float]:

@@ -254,15 +254,21 @@ class CampaignRecords:
         Only campaigns in the environment of the device's newest campaign count: runtimes, options and machines
         are never mixed. Campaigns under a paced or sustained load are for themselves.
         """
-        latest: dict[str, Measurement] = {}
+        return [measurement for measurement, _ in self.sourced(device, space=space, kind=kind)]
+
+    def sourced(
+        self, device: str, *, space: str | None = None, kind: str = "architecture"
+    ) -> list[tuple[Measurement, CampaignRow]]:
+        """Return what `measurements` returns, each with the campaign it comes from."""
+        latest: dict[str, tuple[Measurement, CampaignRow]] = {}
         for campaign in self._comparable(device):
             for measurement in self.judged(campaign.run_id):
                 workload = measurement.workload
                 if workload.kind != kind or (space is not None and _space_of(workload) != space):
                     continue
                 known = latest.get(workload.key)
-                if known is None or measurement.status == "ok" or known.status != "ok":
-                    latest[workload.key] = measurement
+                if known is None or measurement.status == "ok" or known[0].status != "ok":
+                    latest[workload.key] = (measurement, campaign)
         return list(latest.values())
 
     def invocation_medians(self, device: str, *, space: str | None = None) -> dict[str, list[float]]:
