@@ -125,6 +125,10 @@ class FBNet(SearchSpace):
         calls.append(Call("head", _head(_specs(skeleton)[-1], skeleton.head, skeleton.classes), (calls[-1].name,)))
         return Graph(skeleton.input, tuple(calls))
 
+    def choices(self) -> tuple[tuple[Block | None, ...], ...]:
+        """Return the block of every layer by operation, None for an identity: an expected cost is a sum over them."""
+        return _choices(self._skeleton)
+
     def blocks(self) -> tuple[Block, ...]:
         """Return 104 blocks: stem, head, and of each of twelve pairs of shapes eight operations, or nine."""
         return _blocks(self._skeleton)
