@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from devices._config import DeviceConfig, find_device
 from hilnas.errors import UsageError
 from predictors._audit import Findings, audit
+from predictors._comparing import new_id, store_comparison
 from predictors._entries import BlockEntry, EntryValue
 from predictors._errors import MissingEntries
 from predictors._linear import fit_line
@@ -35,6 +37,7 @@ from search_spaces._graph import Block
 
 Array = NDArray[np.float64]
 Pair = tuple[Block, Block]
+MAX_PAIRS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class AuditRequest:
 
     device: str
     n: int = 30
-    pairs: int = 60
+    pairs: int = MAX_PAIRS
     seed: int = 0
     recorded: bool = False
 
@@ -55,6 +58,7 @@ class AuditReport:
     `pairs_missing`: pairs that occur and are not measured; `remedy` the command to go on with.
     """
 
+    comparison_id: str
     request: AuditRequest
     space: str
     n_networks_measured: int
@@ -68,6 +72,7 @@ class AuditReport:
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON value."""
         return {
+            "comparison_id": self.comparison_id,
             "device": self.request.device,
             "space": self.space,
             "n_networks_measured": self.n_networks_measured,
@@ -107,10 +112,21 @@ def audit_device(
     missing = len(pairs) - len(findings.pairs)
     fit = f"hilnas fit {request.device} --predictor lookup_table --space {space.reference}"
     again = f"hilnas compare {request.device} --additivity --space {space.reference}"
-    layers = _layers(workspace, request.device, space)
-    return AuditReport(
-        request, space.name, n_networks, n_blocks, n_pairs, missing, findings, layers, again if missing else fit
+    now = datetime.now(UTC)
+    report = AuditReport(
+        new_id(now),
+        request,
+        space.name,
+        n_networks,
+        n_blocks,
+        n_pairs,
+        missing,
+        findings,
+        _layers(workspace, request.device, space),
+        again if missing else fit,
     )
+    store_comparison(workspace, report.comparison_id, now, request.seed, report.to_json())
+    return report
 
 
 def _networks(

@@ -24,7 +24,6 @@ _SPACE_OPTIONS = click.option(
     "--space-option", "space_options", multiple=True, metavar="NAME=N", help="Option of the space (width=32)."
 )
 _SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-_WORST = 5
 
 
 @click.command()
@@ -140,6 +139,8 @@ def predict(
 @_SPACE
 @_SPACE_OPTIONS
 @click.option("--recorded", is_flag=True, help="Use what is recorded and was not trained on; measure nothing.")
+@click.option("--additivity", is_flag=True, help="Audit whether times of blocks add up to those of networks.")
+@click.option("--pairs", type=click.IntRange(0), help="Pairs of blocks to audit at most.  [default: 60]")
 @click.option("--gate", "gates", multiple=True, help='Exit 3 when a figure fails, e.g. "within_10>=0.9".')
 @_SEED
 @json_option
@@ -152,6 +153,8 @@ def compare(
     space: str,
     space_options: tuple[str, ...],
     recorded: bool,
+    additivity: bool,
+    pairs: int | None,
     gates: tuple[str, ...],
     seed: int,
     as_json: bool,
@@ -161,17 +164,28 @@ def compare(
     Gates look at the figures of the predictor: mape, within_5, within_10, spearman, kendall, bias, worst, coverage,
     interval_width, violation_mean, violation_upper.
 
+    --additivity needs no predictor: it compares the sum of measured blocks with measured networks (--n of them at
+    least), finds pairs of blocks that are fused, blocks that cost more or less inside a network, and says how much a
+    correction of the sum helps. What is not recorded is measured first, unless --recorded is given.
+
     \b
     Examples:
       hilnas compare local_cpu --n 30
+      hilnas compare local_cpu --additivity --n 60
       hilnas compare local_cpu --gate "within_10>=0.9" --gate "coverage>=0.8"
     """
     from hilnas.gates import parse_gate
+    from predictors._compare_cli import run_audit, show_comparison
     from predictors._comparing import CompareRequest, compare_device
     from predictors._evaluation import FIGURES
     from profiler._progress import progress_bar
     from profiler._workspace import Workspace
 
+    if additivity:
+        run_audit(settings, _space(space, space_options), device, n, pairs, predictor, recorded, gates, seed, as_json)
+        return
+    if pairs is not None:
+        raise click.UsageError("--pairs belongs to --additivity")
     wanted = [parse_gate(text, FIGURES) for text in gates]
     request = CompareRequest(device, predictor, n, seed, recorded)
     with Workspace.open(settings.workspace) as workspace, progress_bar(f"compare {device}") as progress:
@@ -182,7 +196,7 @@ def compare(
         checked = [{"gate": str(gate), "value": figures[gate.name], "holds": gate not in failed} for gate in wanted]
         show_json(answer({**comparison.to_json(), "gates": checked}, seed))
     else:
-        _show_comparison(comparison, space)
+        show_comparison(comparison, space)
     if failed:
         _fail(failed, comparison, space)
 
@@ -237,26 +251,6 @@ def _show_figures(name: str, judgement: Judgement) -> None:
         ("figure", *columns), rows, f"trained on {judgement.n_train} at a time, tested on {judgement.scores.n} others"
     )
     click.echo(f"best-source scaling (baseline): {NO_SOURCE}")
-
-
-def _show_comparison(comparison: Comparison, space: str) -> None:
-    _show_figures(comparison.predictor, comparison.judgement)
-    rows = [
-        (
-            row.architecture,
-            f"{row.predicted_s * 1e3:.4g} {_interval(row.lower_s, row.upper_s)}",
-            f"{row.measured_s * 1e3:.4g}",
-            f"{row.error:+.1%}",
-            ", ".join(row.unseen[:3]) or "-",
-        )
-        for row in comparison.rows[:_WORST]
-    ]
-    columns = ("architecture", "predicted ms", "measured ms", "error", "beyond anything trained on")
-    show_table(columns, rows, f"the {len(rows)} largest errors on {comparison.device}")
-    click.echo(f"comparison_id: {comparison.comparison_id}")
-    if comparison.source == "measured":
-        again = f"hilnas fit {comparison.device} --predictor {comparison.predictor} --space {space}"
-        click.echo(f"these architectures are recorded now; learn from them: {again}")
 
 
 def _interval(lower_s: float, upper_s: float) -> str:

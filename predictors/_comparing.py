@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import t as student
 
 from devices._config import find_device
 from hilnas.errors import UsageError
 from hilnas.output import SCHEMA_VERSION
-from predictors._base import Predictions
+from predictors._base import Predictions, Predictor
 from predictors._judging import Judgement, judge_fitted
-from predictors._kernels import KERNEL_FEATURES
+from predictors._reasons import fitting_runs, half_widths, rare_blocks, reasons, row_differences, unseen_features
 from predictors._registry import FittedPredictor, load_fitted, saved_names
 from predictors._samples import Samples, check_device, is_table, measure_samples, recorded_samples, table_samples
-from predictors._views import views_of
+from predictors._suggesting import command, suggest
 from profiler._campaign import Progress, silent
+from profiler._conditions import Conditions, differences
+from profiler._plan import architecture_workload
 from profiler._workspace import Workspace
 from search_spaces._base import SearchSpace
-from search_spaces._features import FEATURES
+
+_BANDS = (5, 10, 20)
+_SUGGESTED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,10 @@ class CompareRequest:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One architecture: predicted and measured seconds, error relative to the measured, what is unusual about it."""
+    """One architecture: predicted and measured seconds, error relative to the measured, what may explain it.
+
+    `measured_half_width` is relative, None where it is not known; `unseen` names features beyond anything trained on.
+    """
 
     architecture: str
     predicted_s: float
@@ -48,7 +58,9 @@ class Row:
     measured_s: float
     error: float
     inside: bool
+    measured_half_width: float | None
     unseen: tuple[str, ...]
+    reasons: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON value."""
@@ -56,8 +68,40 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Bands:
+    """Shares of predictions within 5, 10 and 20 %, and the mean error with its 95 % interval (None for fewer than 2).
+
+    A positive bias is a prediction that is too slow.
+    """
+
+    within: dict[str, float]
+    bias: float
+    bias_interval: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, errors: Sequence[float]) -> Bands:
+        """Return the bands of relative errors, at least one; the interval is Student's."""
+        sizes, n = np.abs(errors), len(errors)
+        within = {f"within_{band}": float(np.mean(sizes <= band / 100)) for band in _BANDS}
+        bias = float(np.mean(errors))
+        if n < 2:
+            return cls(within, bias, None)
+        half = float(student.ppf(0.975, n - 1) * np.std(errors, ddof=1) / math.sqrt(n))
+        return cls(within, bias, (bias - half, bias + half))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON value."""
+        interval = None if self.bias_interval is None else list(self.bias_interval)
+        return {**self.within, "bias": self.bias, "bias_interval": interval}
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
-    """Predictions against measurements; `rows` with the largest error first."""
+    """Predictions against measurements; `rows` with the largest error first.
+
+    `graph`: which graph the predictor costs, None where it has no such choice; `different`: what the device was like
+    otherwise than when it was fitted; `next_architectures` with the command that measures them: what would tell most.
+    """
 
     comparison_id: str
     device: str
@@ -69,6 +113,11 @@ class Comparison:
     asked: int
     judgement: Judgement
     rows: tuple[Row, ...]
+    bands: Bands
+    graph: str | None
+    different: tuple[str, ...]
+    next_architectures: tuple[str, ...]
+    next_command: str
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON value."""
@@ -77,11 +126,15 @@ class Comparison:
             "device": self.device,
             "space": self.space,
             "predictor": self.predictor,
+            "graph": self.graph,
             "source": self.source,
             "run_id": self.run_id,
             "n": self.judgement.scores.n,
             "not_measured": self.asked - len(self.rows),
             **self.judgement.to_json(),
+            "bands": self.bands.to_json(),
+            "different": list(self.different),
+            "next": {"architectures": list(self.next_architectures), "command": self.next_command},
             "rows": [row.to_json() for row in self.rows],
         }
 
@@ -102,23 +155,15 @@ def compare_device(
     if not saved_names(workspace, request.device, space):
         check_device(workspace, request.device, configs)
     fitted = load_fitted(workspace, request.device, space, request.predictor)
-    trained = {space.canonical(item) for item in fitted.architectures}
-    run_id, source = None, "recorded"
-    if is_table(request.device):
-        source = "table"
-        test = table_samples(workspace, request.device, space, request.n, request.seed, trained)
-    elif request.recorded:
-        test = _recorded(workspace, space, request, trained)
-    else:
-        source = "measured"
-        new = space.sample_distinct(request.n, request.seed, exclude=frozenset(trained))
-        config = find_device(request.device, configs)
-        run_id, test = measure_samples(workspace, config, space, new, request.seed, progress)
+    source, run_id, test = _tested(workspace, space, request, fitted, configs, progress)
     train = Samples(fitted.architectures, fitted.latency_s, ((),) * len(fitted.architectures))
     judgement, predictions = judge_fitted(fitted.predictor, train, test)
+    before, after = _conditions(workspace, space, request.device, fitted, test, run_id)
+    rows = _rows(workspace, space, fitted, test, predictions, before)
+    ahead = suggest(space, [*fitted.architectures, *test.architectures], _SUGGESTED, request.seed) if before else []
     now = datetime.now(UTC)
     comparison = Comparison(
-        f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
+        new_id(now),
         request.device,
         space.name,
         fitted.name,
@@ -127,10 +172,57 @@ def compare_device(
         request.seed,
         request.n if source != "recorded" else len(test),
         judgement,
-        _rows(space, fitted, test, predictions),
+        rows,
+        Bands.of([row.error for row in rows]),
+        costed_graph(fitted.predictor),
+        tuple(differences(before, after)) if before and after else (),
+        tuple(item.text for item in ahead),
+        command(space, request.device, ahead) if ahead else "",
     )
-    _store(workspace, comparison, now)
+    store_comparison(workspace, comparison.comparison_id, now, request.seed, comparison.to_json())
     return comparison
+
+
+def costed_graph(predictor: Predictor) -> str | None:
+    """Return which graph a fitted predictor costs, None where it chooses none."""
+    parameters = predictor.parameters()
+    found = next((parameters[name] for name in ("graph", "view", "macs") if name in parameters), None)
+    return None if found is None else str(found)
+
+
+def new_id(now: datetime) -> str:
+    """Return the id of a comparison."""
+    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def store_comparison(workspace: Workspace, name: str, now: datetime, seed: int, values: dict[str, Any]) -> None:
+    """Write a comparison into the workspace, where a report finds it by its id."""
+    folder = workspace.path / "comparisons"
+    folder.mkdir(parents=True, exist_ok=True)
+    created = now.isoformat(timespec="seconds")
+    content = {"schema_version": SCHEMA_VERSION, "created_at": created, "seed": seed, **values}
+    text = json.dumps(content, indent=1, allow_nan=False)
+    (folder / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def _tested(
+    workspace: Workspace,
+    space: SearchSpace,
+    request: CompareRequest,
+    fitted: FittedPredictor,
+    configs: Path | None,
+    progress: Progress,
+) -> tuple[str, str | None, Samples]:
+    """Return where the test samples come from, the campaign that measured them now (None: no such), and the samples."""
+    trained = {space.canonical(item) for item in fitted.architectures}
+    if is_table(request.device):
+        return "table", None, table_samples(workspace, request.device, space, request.n, request.seed, trained)
+    if request.recorded:
+        return "recorded", None, _recorded(workspace, space, request, trained)
+    new = space.sample_distinct(request.n, request.seed, exclude=frozenset(trained))
+    config = find_device(request.device, configs)
+    run_id, test = measure_samples(workspace, config, space, new, request.seed, progress)
+    return "measured", run_id, test
 
 
 def _recorded(workspace: Workspace, space: SearchSpace, request: CompareRequest, trained: set[str]) -> Samples:
@@ -146,46 +238,48 @@ def _recorded(workspace: Workspace, space: SearchSpace, request: CompareRequest,
     return samples.take([unseen[i] for i in sorted(chosen)])
 
 
-def _rows(space: SearchSpace, fitted: FittedPredictor, test: Samples, predictions: Predictions) -> tuple[Row, ...]:
-    unseen = _unseen(space, fitted, test)
-    rows = [
-        Row(
-            architecture.text,
-            guess.mean_s,
-            guess.lower_s,
-            guess.upper_s,
-            float(measured_s),
-            guess.mean_s / float(measured_s) - 1,
-            guess.lower_s <= float(measured_s) <= guess.upper_s,
-            names,
+def _conditions(
+    workspace: Workspace, space: SearchSpace, device: str, fitted: FittedPredictor, test: Samples, run_id: str | None
+) -> tuple[Conditions | None, Conditions | None]:
+    """Return what the device was like when it was learned from, and when it was tested; None of a table."""
+    if is_table(device):
+        return None, None
+    tested = {architecture_workload(space, item).key for item in test.architectures}
+    sourced = workspace.store.sourced(device, space=space.name)
+    runs = {campaign.run_id for item, campaign in sourced if item.workload.key in tested}
+    store = workspace.store
+    before = store.conditions(fitting_runs(workspace, space, device, fitted))
+    return before, store.conditions([run_id] if run_id else sorted(runs))
+
+
+def _rows(
+    workspace: Workspace,
+    space: SearchSpace,
+    fitted: FittedPredictor,
+    test: Samples,
+    predictions: Predictions,
+    before: Conditions | None,
+) -> tuple[Row, ...]:
+    unseen = unseen_features(space, fitted.architectures, test)
+    rare = rare_blocks(space, fitted.architectures, test)
+    widths = half_widths(test)
+    nothing: list[tuple[str, ...]] = [()] * len(test)
+    different = nothing if before is None else row_differences(workspace, space, fitted.saved.device, test, before)
+    rows = []
+    for i, (architecture, guess) in enumerate(zip(test.architectures, predictions, strict=True)):
+        measured_s = float(test.latency_s[i])
+        rows.append(
+            Row(
+                architecture.text,
+                guess.mean_s,
+                guess.lower_s,
+                guess.upper_s,
+                measured_s,
+                guess.mean_s / measured_s - 1,
+                guess.lower_s <= measured_s <= guess.upper_s,
+                widths[i],
+                unseen[i],
+                reasons(widths[i], different[i], rare[i], unseen[i]),
+            )
         )
-        for architecture, measured_s, guess, names in zip(
-            test.architectures, test.latency_s, predictions, unseen, strict=True
-        )
-    ]
     return tuple(sorted(rows, key=lambda row: -abs(row.error)))
-
-
-def _unseen(space: SearchSpace, fitted: FittedPredictor, test: Samples) -> list[tuple[str, ...]]:
-    """Return for each test architecture the features that lie outside everything the predictor was trained on."""
-    views = views_of(space)
-    names = (*FEATURES, *KERNEL_FEATURES)
-    train = views.matrix("runtime", fitted.architectures)
-    lowest, highest = train.min(axis=0), train.max(axis=0)
-    rows = views.matrix("runtime", test.architectures)
-    outside = (rows < lowest) | (rows > highest)
-    return [tuple(names[i] for i in np.flatnonzero(row)) for row in outside]
-
-
-def _store(workspace: Workspace, comparison: Comparison, now: datetime) -> None:
-    """Write the comparison into the workspace, where a report finds it by its id."""
-    folder = workspace.path / "comparisons"
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {
-        "schema_version": SCHEMA_VERSION,
-        "created_at": now.isoformat(timespec="seconds"),
-        "seed": comparison.seed,
-        **comparison.to_json(),
-    }
-    path = folder / f"{comparison.comparison_id}.json"
-    path.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
