@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
-from pathlib import Path
 
 from hilnas.errors import UnknownName, UsageError
 from hilnas.records import MeasurementProtocol, Workload, canonical_json
@@ -15,13 +14,11 @@ from hilnas.units import parse_quantity
 from profiler._artifacts import ArtifactStore
 from profiler._models import Arguments, ModelSource, model_workloads
 from profiler._plan import architecture_workload, block_workloads, load_space, sample_workloads
-from profiler.importers._base import ImportRequest
 from search_spaces._layer_costs import Input
 
 _SHAPE = re.compile(r"(?:(?P<name>[^=]+)=)?(?P<sizes>[0-9]+(?:x[0-9]+)*)(?::(?P<dtype>[a-z]+[0-9]*))?")
 #: What an input may hold; values are made up for it, so no others.
 _DTYPES = ("float32", "float16", "float64", "int64", "int32", "uint8", "int8", "bool")
-_TABLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def asked_workloads(
@@ -159,16 +156,3 @@ def asked_protocol(
     if invocations is not None:
         protocol = replace(protocol, min_invocations=invocations, max_invocations=max(invocations, 2 * invocations))
     return protocol
-
-
-def import_request(path: Path, name: str, space: str, units: Sequence[str]) -> ImportRequest:
-    """Return what `hilnas data import` asks for; raise UsageError for a bad name or contradicting units."""
-    if not _TABLE_NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name for a table", "Letters, digits, '_', '-' and '.', at most 64.")
-    rest = [unit for unit in units if "=" not in unit]
-    if len(rest) > 1:
-        raise UsageError(
-            f"--unit names two units for the rest: {', '.join(rest)}", "", "Name the column: --unit COLUMN=UNIT"
-        )
-    by_column = dict(unit.split("=", 1) for unit in units if "=" in unit)
-    return ImportRequest(path, name, space, rest[0] if rest else None, by_column)

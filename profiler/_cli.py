@@ -1,8 +1,7 @@
-"""`hilnas profile`, `hilnas runs` and `hilnas data`."""
+"""`hilnas profile` and `hilnas runs`; `hilnas data` has a module of its own."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +9,9 @@ import click
 from hilnas.cli import Settings
 from hilnas.errors import UsageError
 from hilnas.output import answer, json_option, show_json, show_table
+from profiler._data_cli import data
+
+__all__ = ["data", "profile", "runs"]
 
 if TYPE_CHECKING:
     from profiler._campaign import CampaignResult
@@ -285,88 +287,6 @@ def runs_path(settings: Settings, as_json: bool) -> None:
     click.echo(path)
 
 
-@click.group()
-def data() -> None:
-    """Import, list and export reference tables.
-
-    \b
-    Example:
-      hilnas data import pi4.csv --as pi4 --space nasbench201 --unit ms
-    """
-
-
-@data.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--as", "name", required=True, help="Name of the table; one of the same name is replaced.")
-@click.option("--space", required=True, help="Search space of the architectures.")
-@click.option("--unit", "units", multiple=True, metavar="[COLUMN=]UNIT", help="ms, s, mj, percent, none ...")
-@json_option
-@click.pass_obj
-def data_import(settings: Settings, file: Path, name: str, space: str, units: tuple[str, ...], as_json: bool) -> None:
-    """Import a table of another tool; its numeric columns become table:NAME/COLUMN.
-
-    A column whose name ends in a unit (_ms, _mj, _s) uses it; --unit names the unit of the rest.
-
-    \b
-    Example:
-      hilnas data import accuracy.csv.gz --as acc --space nasbench201 --unit percent
-    """
-    from profiler._asked import import_request
-    from profiler._import import import_table
-    from profiler._workspace import Workspace
-
-    request = import_request(file, name, space, units)
-    with Workspace.open(settings.workspace) as workspace:
-        import_table(workspace.store, request)
-        columns = [_column_row(column) for column in workspace.store.table_columns(name)]
-    if as_json:
-        show_json(answer({"table": name, "space": space, "columns": columns}))
-        return
-    show_table(("column", "dimension", "unit", "values", "missing"), [list(row.values()) for row in columns])
-
-
-@data.command("list")
-@json_option
-@click.pass_obj
-def data_list(settings: Settings, as_json: bool) -> None:
-    """List the columns of all imported tables.
-
-    \b
-    Example:
-      hilnas data list
-    """
-    from profiler._workspace import Workspace
-
-    with Workspace.open(settings.workspace) as workspace:
-        columns = [_column_row(column) for column in workspace.store.table_columns()]
-    if as_json:
-        show_json(answer({"columns": columns}))
-        return
-    show_table(("column", "dimension", "unit", "values", "missing"), [list(row.values()) for row in columns])
-
-
-@data.command("export")
-@click.argument("name")
-@json_option
-@click.pass_obj
-def data_export(settings: Settings, name: str, as_json: bool) -> None:
-    """Print a table as CSV, values in SI units (seconds, joules; percent stays percent).
-
-    \b
-    Example:
-      hilnas data export pi4 > pi4_si.csv
-    """
-    from profiler._export import as_csv
-    from profiler._workspace import Workspace
-
-    with Workspace.open(settings.workspace) as workspace:
-        header, rows = workspace.store.table_rows(name)
-    if as_json:
-        show_json(answer({"table": name, "columns": header, "rows": rows}))
-        return
-    click.echo(as_csv(rows), nl=False)
-
-
 def _show_static(
     model: str,
     space: str | None,
@@ -464,13 +384,3 @@ def _run_row(row: Any, done: CampaignResult) -> dict[str, Any]:
 
     summary = {key: value for key, value in asdict(done.summary).items() if key != "causes"}
     return {**summary, "space": row.space, "seed": row.seed, "created_at": row.created_at, "version": row.version}
-
-
-def _column_row(column: Any) -> dict[str, Any]:
-    return {
-        "column": column.address,
-        "dimension": column.dimension,
-        "unit": column.unit,
-        "values": len(column.values),
-        "missing": column.n_missing,
-    }

@@ -143,4 +143,28 @@ def m004_purposes(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (m001_campaigns, m002_reference_tables, m003_events, m004_purposes)
+def m005_tables_of_blocks(connection: sqlite3.Connection) -> None:
+    """Tables whose rows are blocks; batch, spread, count and provenance of what other tools measured."""
+    connection.executescript(
+        """
+        ALTER TABLE reference_tables ADD COLUMN
+            kind TEXT NOT NULL DEFAULT 'architectures' CHECK (kind IN ('architectures', 'blocks'));
+        ALTER TABLE reference_tables ADD COLUMN                                   -- JSON list, of blocks only
+            attributes TEXT CHECK (attributes IS NULL OR json_valid(attributes));
+        ALTER TABLE reference_tables ADD COLUMN
+            provenance TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(provenance));
+        ALTER TABLE reference_columns ADD COLUMN batch INTEGER CHECK (batch >= 1); -- NULL: the source does not say
+        ALTER TABLE reference_columns ADD COLUMN spreads BLOB;                    -- as samples, NULL: unknown
+        ALTER TABLE reference_columns ADD COLUMN spread_kind TEXT NOT NULL DEFAULT '';
+        ALTER TABLE reference_columns ADD COLUMN counts BLOB;
+        """
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    m001_campaigns,
+    m002_reference_tables,
+    m003_events,
+    m004_purposes,
+    m005_tables_of_blocks,
+)

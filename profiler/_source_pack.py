@@ -64,11 +64,16 @@ def shipped_packs() -> list[str]:
     return sorted(path.parent.name for path in _shipped().glob("*/pack.json"))
 
 
-def load_pack(name: str) -> SourcePack:
-    """Return a pack that ships; raise UnknownName for one that is not there."""
+def pack_folder(name: str) -> Path:
+    """Return the folder of a pack that ships; raise UnknownName for one that is not there."""
     if name not in shipped_packs():
         raise UnknownName("source pack", name, shipped_packs())
-    return read_pack(_shipped() / name)
+    return _shipped() / name
+
+
+def load_pack(name: str) -> SourcePack:
+    """Return a pack that ships; raise UnknownName for one that is not there."""
+    return read_pack(pack_folder(name))
 
 
 def read_pack(folder: Path) -> SourcePack:

@@ -7,8 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hilnas.errors import BadFile, UnknownName, UsageError
-from profiler._asked import import_request
-from profiler._import import import_table
+from profiler._import import import_request, import_table
 from profiler._workspace import Workspace
 from search_spaces.nasbench201 import NasBench201
 
@@ -71,8 +70,14 @@ def test_gzip_and_byte_order_marks_are_read(store, tmp_path):
 
 
 def test_fbnet_rows_are_named_by_their_operations(store, tmp_path):
-    load(store, tmp_path, "index,op_01,op_02,pi_ms\n0,k3_e1,skip,1\n1,skip,skip,2\n", space="fbnet")
-    assert store.table_column("t", "pi_ms").values == {"fbnet:k3_e1|skip": 0.001, "fbnet:skip|skip": 0.002}
+    header = "index," + ",".join(f"op_{layer:02d}" for layer in range(1, 23)) + ",pi_ms\n"
+    rows = [["k3_e1"] + ["skip"] * 21, ["skip"] * 22]
+    text = header + "".join(f"{i},{','.join(row)},{i + 1}\n" for i, row in enumerate(rows))
+    load(store, tmp_path, text, space="fbnet")
+    expected = {"fbnet:" + "|".join(row): (i + 1) / 1000 for i, row in enumerate(rows)}
+    assert store.table_column("t", "pi_ms").values == pytest.approx(expected)
+    with pytest.raises(BadFile, match="row 3"):
+        load(store, tmp_path, text.replace("\n1,skip", "\n1,k9_e1"), space="fbnet")
 
 
 def test_a_table_is_replaced_by_one_of_the_same_name(store, tmp_path):
