@@ -4,9 +4,12 @@ import itertools
 import json
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 from click.testing import CliRunner
 
+from benchmarks.additivity import curve
 from hilnas.cli import cli
 from hilnas.errors import UsageError
 from predictors._audit import audit
@@ -16,7 +19,14 @@ from predictors._errors import MissingEntries
 from predictors._graph_choice import costed_calls
 from predictors._pairs import adjacent_blocks, call_s, judge_pairs, keys_to_measure, pair_workloads, pairs_to_measure
 from predictors._samples import Samples
-from profiler._plan import BLOCK_REPEAT, architecture_workload, block_copies, block_workloads
+from profiler._plan import (
+    BLOCK_REPEAT,
+    architecture_workload,
+    block_copies,
+    block_workloads,
+    workload_module,
+    workload_onnx,
+)
 from profiler._workspace import Workspace
 from search_spaces._blocks import block_graph, lookup_counts, pair_block, pair_key
 from search_spaces._costs import block_costs, static_costs
@@ -307,3 +317,27 @@ def test_pairs_are_workloads_like_blocks():
     assert static_costs(graph).macs == BLOCK_REPEAT * block_costs(first).macs
     assert chained.options == block_workloads(SPACE)[0].options
     assert architecture_workload(SPACE, NETWORKS[0]).kind != chained.kind
+
+
+def test_pairs_run_as_their_module_does():
+    """What is measured is what torch computes of the same graph, chained or not."""
+    stage = BLOCKS[key("nor_conv_3x3", 0)], BLOCKS[key("sum3", 0)]
+    for first, second in (stage, (BLOCKS[key("stem", 0)], BLOCKS[key("sum2", 0)])):
+        (workload,) = pair_workloads(SPACE, [pair_key(first, second)])
+        model, _ = workload_onnx(workload)
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        x = np.random.default_rng(0).standard_normal(workload.input_shape).astype(np.float32)
+        (found,) = session.run(None, {session.get_inputs()[0].name: x})
+        with torch.no_grad():
+            expected = workload_module(workload)(torch.from_numpy(x)).numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_the_benchmark_compares_on_the_same_networks():
+    entries = {name: entry(value).to_json() for name, value in TIMES.items()}
+    points = curve(SPACE, entries, samples(additive_s()), (8, 20), 15, seed=0)
+    assert [(point.kind, point.n_train, point.scores.n) for point in points] == [
+        (kind, n, 15) for kind in ("additive", "additive_residual") for n in (8, 20)
+    ]
+    assert all(point.scores.within_10 == 1 for point in points)
+    json.dumps([point.to_json() for point in points], allow_nan=False)
