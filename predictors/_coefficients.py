@@ -53,7 +53,7 @@ def block_coefficients(
     for all coefficients together (Bonferroni) and contain what is unknown of the entries.
     """
     groups, constant = _groups(counts)
-    fixed = tuple(keys[i] for i in constant)
+    fixed = tuple(keys[i] for i in constant if counts[:, i].any())
     if not groups:
         return [], fixed
     times = np.array([entry.latency_s for entry in entries])
@@ -65,7 +65,8 @@ def block_coefficients(
     unknown = np.array([_unknown(counts[:, group].mean(axis=0), [entries[i] for i in group]) for group in groups])
     coefficients = 1 + model.coef_
     errors = np.sqrt(np.diag(model.sigma_) + (coefficients * unknown) ** 2)
-    freedom = max(int(kept.sum()) - 1 - len(groups), 3)
+    used = len(groups) - model.lambda_ * np.trace(model.sigma_)
+    freedom = max(float(kept.sum() - 1 - used), 3.0)
     halves = student.ppf(1 - _CHANCE / 2 / len(groups), freedom) * errors
     found = [
         BlockCoefficient(
