@@ -8,7 +8,8 @@ fused       shared, and one sum taken over by each convolution whose only reader
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
+from functools import lru_cache
 
 from search_spaces._graph import Block, Call, Graph
 
@@ -16,32 +17,34 @@ from search_spaces._graph import Block, Call, Graph
 GRAPHS = ("live", "shared", "fused", "as_trained")
 
 
-def costed_blocks(graph: Graph, name: str) -> dict[Block, float]:
-    """Return how often each block is paid for in the graph of this name; a sum that is fused in part counts in part.
+Costed = dict[Block, float]
 
-    Constants are no blocks. Raises ValueError for a name that is none of GRAPHS.
+
+def costed_blocks(graph: Graph) -> dict[str, Costed]:
+    """Return for each of GRAPHS how often each block is paid for; a sum that is fused in part counts in part.
+
+    Constants are no blocks.
     """
-    if name not in GRAPHS:
-        raise ValueError(f"graph must be one of {', '.join(GRAPHS)}, not {name!r}")
-    if name == "as_trained":
-        return {block: float(n) for block, n in graph.block_counts.items() if block.inputs}
-    calls = costed_calls(graph, shared=name != "live")
-    saved = _saved(calls, graph.output) if name == "fused" else {}
-    found: dict[Block, float] = defaultdict(float)
-    for call in calls:
-        found[call.block] += 1.0 - saved.get(call.name, 0.0)
-    return dict(found)
+    live = graph.live()
+    shared = shared_calls(live)
+    paid = Counter(call.block for call in shared)
+    saved: Counter[Block] = Counter()
+    for call in _fused_sums(shared, graph.output):
+        saved[call.block] += 1
+    return {
+        "live": _counted(live.block_counts),
+        "shared": _counted(paid),
+        "fused": {block: n - saved[block] / max(_adds(block), 1) for block, n in paid.items()},
+        "as_trained": {block: float(n) for block, n in graph.block_counts.items() if block.inputs},
+    }
 
 
-def costed_calls(graph: Graph, shared: bool = True) -> list[Call]:
-    """Return the calls of the live graph, those that give what an earlier one gives left out where `shared`."""
-    live = graph.live().calls
-    if not shared:
-        return list(live)
+def shared_calls(live: Graph) -> list[Call]:
+    """Return the calls of a live graph without those that give what an earlier one gives."""
     names = {"input": "input"}
     known: dict[tuple[object, ...], str] = {}
     found = []
-    for call in live:
+    for call in live.calls:
         inputs = tuple(names[name] for name in call.inputs)
         key = (call.block, *(sorted(inputs) if _adds(call.block) else inputs))
         names[call.name] = known.setdefault(key, call.name) if _weightless(call.block) else call.name
@@ -50,27 +53,34 @@ def costed_calls(graph: Graph, shared: bool = True) -> list[Call]:
     return found
 
 
-def _saved(calls: list[Call], output: str) -> dict[str, float]:
-    """Return the share of each sum that convolutions take over: one addition, by a convolution nothing else reads."""
+def _counted(counts: Counter[Block]) -> Costed:
+    return {block: float(n) for block, n in counts.items()}
+
+
+def _fused_sums(calls: list[Call], output: str) -> list[Call]:
+    """Return the sums of which convolutions take over an addition: those that read one nothing else reads."""
     readers = Counter(name for call in calls for name in call.inputs)
     readers[output] += 1
     fusing = {call.name for call in calls if _ends_in_convolution(call.block)}
-    return {
-        call.name: 1.0 / _adds(call.block)
+    return [
+        call
         for call in calls
         if _adds(call.block) and any(name in fusing and readers[name] == 1 for name in call.inputs)
-    }
+    ]
 
 
+@lru_cache(maxsize=4096)
 def _adds(block: Block) -> int:
     """Return how many additions a block is that is nothing but a sum, 0 for any other."""
     return len(block.operators) if all(item.kind == "add" for item in block.operators) else 0
 
 
+@lru_cache(maxsize=4096)
 def _weightless(block: Block) -> bool:
     return not any(item.params for item in block.operators)
 
 
+@lru_cache(maxsize=4096)
 def _ends_in_convolution(block: Block) -> bool:
     last = block.operators[-1]
     return last.kind == "conv2d" or last.name in block.folded.values()

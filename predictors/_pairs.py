@@ -13,7 +13,7 @@ from scipy.stats import t as student
 
 from hilnas.records import Workload, canonical_json
 from predictors._entries import BlockEntry
-from predictors._graph_choice import costed_calls
+from predictors._graph_choice import shared_calls
 from profiler._plan import BLOCK_REPEAT
 from search_spaces._base import SearchSpace
 from search_spaces._blocks import pair_block, pair_key
@@ -63,7 +63,7 @@ def adjacent_blocks(graphs: Iterable[Graph]) -> dict[tuple[Block, Block], float]
     n = 0
     for graph in graphs:
         n += 1
-        calls = costed_calls(graph)
+        calls = shared_calls(graph.live())
         writers = {call.name: call.block for call in calls}
         for call in calls:
             read = {writers[name] for name in call.inputs if name in writers}

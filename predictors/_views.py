@@ -53,7 +53,7 @@ class Views:
             "runtime": self._runtime,
             "as_trained": self._as_trained,
             "live_blocks": lambda item: self._blocks(self._graph(item).live()),
-            "costed": lambda item: np.concatenate([self._costed(self._graph(item), name) for name in GRAPHS]),
+            "costed": self._costed,
             "encoding": space.encode,
             "macs": self._macs,
         }
@@ -91,13 +91,14 @@ class Views:
                 counts[self._places[block.key]] += n
         return counts
 
-    def _costed(self, graph: Graph, name: str) -> Matrix:
-        found = np.zeros(len(self._places))
+    def _costed(self, architecture: Architecture) -> Matrix:
+        found = np.zeros((len(GRAPHS), len(self._places)))
         if self._space.traced:
-            return found
-        for block, n in costed_blocks(graph, name).items():
-            found[self._places[block.key]] = n
-        return found
+            return found.ravel()
+        for name, counts in costed_blocks(self._graph(architecture)).items():
+            for block, n in counts.items():
+                found[GRAPHS.index(name), self._places[block.key]] = n
+        return found.ravel()
 
     def _macs(self, architecture: Architecture) -> Matrix:
         graph = self._graph(architecture)

@@ -16,7 +16,7 @@ from predictors._audit import audit
 from predictors._coefficients import block_coefficients
 from predictors._entries import BlockEntry
 from predictors._errors import MissingEntries
-from predictors._graph_choice import costed_calls
+from predictors._graph_choice import shared_calls
 from predictors._pairs import adjacent_blocks, call_s, judge_pairs, keys_to_measure, pair_workloads, pairs_to_measure
 from predictors._samples import Samples
 from profiler._plan import (
@@ -79,7 +79,7 @@ def script():
 
 def network_s(architecture, scale=None):
     """Return the time of a network: its blocks, less what neighbours save in the direction they are planted."""
-    calls = costed_calls(SPACE.graph(architecture))
+    calls = shared_calls(SPACE.graph(architecture).live())
     blocks = {call.name: call.block.key for call in calls}
     total = CALL + sum((scale or {}).get(name, 1.0) * TIMES[name] for name in blocks.values())
     for call in calls:
@@ -223,7 +223,7 @@ def test_the_correction_shows_in_held_out_networks():
     """A device that saves a fixed time whenever a sum reads a convolution: the sum of the blocks does not know that."""
 
     def latency_s(item):
-        calls = costed_calls(SPACE.graph(item), shared=False)
+        calls = SPACE.graph(item).live().calls
         kinds = {call.name: call.block.kind for call in calls}
         reads = [kinds.get(name, "") for call in calls if call.block.kind.startswith("sum") for name in call.inputs]
         return CALL + sum(TIMES[call.block.key] for call in calls) - 6e-6 * sum("conv" in kind for kind in reads)
