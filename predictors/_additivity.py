@@ -100,8 +100,9 @@ def audit_device(
         raise UsageError(
             f"{request.device} holds whole networks only: nothing to add up", "An audit needs the times of blocks."
         )
-    check_device(workspace, request.device, configs)
     config = None if request.recorded else find_device(request.device, configs)
+    if not any(row.device == request.device for row in workspace.store.campaigns()):
+        check_device(workspace, request.device, configs)
     samples, n_networks = _networks(workspace, space, request, config, progress)
     entries, n_blocks = _entries(workspace, space, request, config, progress)
     uses = adjacent_blocks([space.graph(item) for item in samples.architectures])

@@ -148,7 +148,9 @@ def _show_pairs(report: AuditReport) -> None:
     ]
     n = len(report.findings.pairs)
     title = f"{len(found)} of {n} pairs of blocks do not add up"
-    if rows:
+    if n == 0:
+        click.echo("no pairs of blocks are measured")
+    elif rows:
         show_table(("first", "second", "saved together", "of both", "of latency at most", ""), rows, title)
     else:
         click.echo(title)

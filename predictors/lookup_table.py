@@ -22,6 +22,7 @@ from search_spaces._base import SearchSpace
 _ALPHAS = (1e-3, 1e-2, 1e-1, 1.0)
 #: Fewer whole networks decide nothing but the line: neither a correction nor another graph than the likeliest.
 MIN_FOR_CHOICES = 8
+_MIN_FOR_LINE = 3
 _N = len(GRAPHS)
 
 
@@ -63,9 +64,10 @@ class LookupTable(Predictor):
     def parameters(self) -> dict[str, Any]:
         """Return what was chosen and fitted, how well the entries are known, and the residuals.
 
-        `a_s` in seconds; `entry_half_width` the typical relative half width of an entry, `table_half_width` that of a
-        network's sum if entries err independently (0: not known); residuals are measured / predicted - 1, of the sum
-        on the samples it was fitted on and of predictions that were held out.
+        `graph_errors`: mean |log error| of the line on samples left out, by graph; `a_s` in seconds;
+        `entry_half_width` the typical relative half width of an entry, `table_half_width` that of a network's sum if
+        entries err independently (0: not known); residuals are measured / predicted - 1, of the sum on the samples it
+        was fitted on and of predictions that were held out.
         """
         entries = self._table()
         half_widths = [entry.half_width_s / entry.latency_s for entry in entries]
@@ -102,16 +104,20 @@ class LookupTable(Predictor):
         }
 
     def _line_choice(self, inputs: Array, y: Array, folds: NDArray[np.intp]) -> dict[str, Any]:
-        """Return the graph and whether there is an intercept."""
+        """Return the graph, whether there is an intercept, and how much each graph errs."""
         names = list(GRAPHS) if self.graph == "auto" else [self.graph]
         if len(y) < MIN_FOR_CHOICES:
             names = names[:1]
         found = [{"graph": name, "intercept": item, **_NONE} for name in names for item in (True, False)]
-        if folds.max() == 0:
-            return found[0]
+        n = len(np.unique(folds))
+        if n < _MIN_FOR_LINE:
+            # One network has no slope, and a line through what is left of two is none: nothing could be compared.
+            return {**found[min(n, 2) - 1], "graph_errors": {}}
         errors = [held_out_errors(_fit(choice), inputs, y, folds) for choice in found]
-        best = [min((i, i + 1), key=lambda place: float(errors[place].mean())) for i in range(0, len(found), 2)]
-        return found[best[simplest([errors[place] for place in best])]]
+        means = [float(item.mean()) for item in errors]
+        best = [min((i, i + 1), key=means.__getitem__) for i in range(0, len(found), 2)]
+        chosen = found[best[simplest([errors[place] for place in best])]]
+        return {**chosen, "graph_errors": {found[place]["graph"]: means[place] for place in best}}
 
     def _correction_choice(
         self, inputs: Array, y: Array, folds: NDArray[np.intp], line: Mapping[str, Any]

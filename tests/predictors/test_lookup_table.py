@@ -132,11 +132,20 @@ def test_an_intercept_only_where_leaving_out_prefers_it():
     np.testing.assert_allclose(
         proportional.predict(TEST).mean_s, [0.8 * sum_s(item, "live") for item in TEST], rtol=1e-6
     )
-    constant = LookupTable(SPACE, entries=TIMES).fit(CELLS[:2], [1e-3, 1e-3])
-    assert constant.parameters()["intercept"] is True
+    same = LookupTable(SPACE, entries=TIMES).fit([CELLS[0]] * 2, [1e-3, 1e-3])
+    np.testing.assert_allclose(same.predict(TEST).mean_s, 1e-3, rtol=1e-6)
     shifted = LookupTable(SPACE, entries=TIMES).fit(CELLS[:12], 3e-4 + sums[:12])
     assert shifted.parameters()["intercept"] is True
     assert shifted.parameters()["a_s"] == pytest.approx(3e-4, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_networks_give_no_line(seed):
+    """A line through two noisy points may fall or rise anyhow; their ratio to the sums does not."""
+    i = np.random.default_rng(seed).permutation(len(CELLS))[:2]
+    cells = [CELLS[place] for place in i]
+    table = LookupTable(SPACE, entries=TIMES).fit(cells, noisy([sum_s(item, "live") for item in cells], 0.05, seed))
+    np.testing.assert_allclose(table.predict(TEST).mean_s, [sum_s(item, "live") for item in TEST], rtol=0.2)
 
 
 @pytest.mark.parametrize("n", [8, 20])
