@@ -54,9 +54,22 @@ def import_table(store: Store, request: ImportRequest, format_name: str | None =
     if not request.path.exists():
         raise BadFile(f"there is no {request.path}", "", "Check the path; source packs: hilnas data list")
     importer = _named(format_name) if format_name else _accepting(request.path)
-    table = importer.read(request, store.index_to_architecture(request.space))
+    try:
+        table = importer.read(request, store.index_to_architecture(request.space))
+    except BadFile as error:
+        raise _with_remedy(error, request, importer) from error
     store.put_table(table)
     return table
+
+
+def _with_remedy(error: BadFile, request: ImportRequest, importer: Importer) -> BadFile:
+    """Return the error with a likely cause and a next step, where the format has none of its own."""
+    again = f"hilnas data import {request.path} --as {request.name}"
+    return BadFile(
+        error.what,
+        error.cause or f"It was damaged on its way, or is no {importer.format}.",
+        error.remedy or f"Repair it or get it again, then: {again} (docs/tables.md shows every format)",
+    )
 
 
 def _named(name: str) -> Importer:

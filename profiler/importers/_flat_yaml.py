@@ -94,6 +94,5 @@ def _scalar(event: tuple[str, str]) -> str:
 
 
 def _expect(events: Iterator[tuple[str, str]], kind: str) -> None:
-    found = next(events, ("nothing", ""))[0]
-    if found != kind:
-        raise _NotFlat("it is no single mapping" if found != "nothing" else "it is empty")
+    if next(events, ("nothing", ""))[0] != kind:
+        raise _NotFlat("it is no single mapping")

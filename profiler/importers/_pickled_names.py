@@ -21,11 +21,12 @@ _MAX_DIMENSIONS = 4
 _MODULES = {"numpy._core": "numpy.core", "__builtin__": "builtins", "copy_reg": "copyreg"}
 
 _ARRAY, _SCALAR = "numpy.core.multiarray._reconstruct", "numpy.core.multiarray.scalar"
-_FROM_BUFFER, _DTYPE, _ENCODE = "numpy.core.numeric._frombuffer", "numpy.dtype", "_codecs.encode"
+_FROM_BUFFER, _DTYPE = "numpy.core.numeric._frombuffer", "numpy.dtype"
+_ENCODE, _BYTES = "_codecs.encode", "builtins.bytes"  # how older protocols write bytes, and none of them
 _EMPTY = ("collections.OrderedDict", "collections.defaultdict")
 _OBJECT = "copyreg._reconstructor"
 _ONLY_NAMES = ("numpy.ndarray", "builtins.object", "builtins.list", "builtins.dict", "builtins.int", "builtins.float")
-_KNOWN = frozenset((_ARRAY, _SCALAR, _FROM_BUFFER, _DTYPE, _ENCODE, _OBJECT, *_EMPTY, *_ONLY_NAMES))
+_KNOWN = frozenset((_ARRAY, _SCALAR, _FROM_BUFFER, _DTYPE, _ENCODE, _BYTES, _OBJECT, *_EMPTY, *_ONLY_NAMES))
 
 
 class Refused(Exception):
@@ -125,6 +126,8 @@ def called(function: object, arguments: Any, dialect: Dialect) -> Any:
         return _Type(arguments[0])
     if text == _ENCODE and len(arguments) == 2 and isinstance(arguments[0], str) and arguments[1] == "latin1":
         return arguments[0].encode("latin-1")
+    if text == _BYTES and not arguments:
+        return b""
     if text in _EMPTY and len(arguments) <= 1:
         return {}
     if text == _OBJECT and len(arguments) == 3:

@@ -40,8 +40,8 @@ _MAX_MARKS = 64
 
 _PUSHED = {
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
-    "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE",
-    "BINUNICODE8",
+    "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "BINUNICODE",
+    "SHORT_BINUNICODE", "BINUNICODE8",
 }  # fmt: skip
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _REMEMBERED = {"PUT", "BINPUT", "LONG_BINPUT"}
@@ -130,6 +130,8 @@ class _Machine:
         if name in _PUSHED:
             self._push_number_or_text(argument)
         elif name in _RECALLED:
+            if argument not in self._memo:
+                raise LookupError(f"value {argument} is recalled but was never remembered")
             self._stack.append(self._memo[argument])
         elif name in _REMEMBERED:
             self._remember(argument)
@@ -153,7 +155,7 @@ class _Machine:
         # Longer integers are no measurements; ints that agree in their hash would make dictionaries slow.
         if isinstance(argument, int) and not -(2**63) <= argument < 2**64:
             raise Refused("it holds an integer of more than 64 bits")
-        self._stack.append(argument)
+        self._stack.append(bytes(argument) if isinstance(argument, bytearray) else argument)
 
     def _remember(self, place: int | None) -> None:
         if len(self._memo) >= _MAX_REMEMBERED:
@@ -272,10 +274,14 @@ def _hold(container: Facts, items: Sequence[Any]) -> None:
         raise Refused("it changes a container that lies in another one already")
     depth, held = container.depth, container.held + len(items)
     for item in items:
+        if item is container:
+            raise Refused("it has a container that holds itself")
         inner, more = _finish(item)
         depth, held = max(depth, inner + 1), held + more
-    if depth > _MAX_DEPTH or held > _MAX_HELD:
-        raise Refused(f"it is nested more than {_MAX_DEPTH} deep or holds more than {_MAX_HELD} values")
+    if depth > _MAX_DEPTH:
+        raise Refused(f"it is nested more than {_MAX_DEPTH} deep")
+    if held > _MAX_HELD:
+        raise Refused(f"it holds more than {_MAX_HELD} values, counted as often as they are used")
     container.depth, container.held = depth, held
 
 

@@ -11,7 +11,7 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hilnas.errors import BadFile
@@ -21,8 +21,8 @@ from profiler.importers._identity import checked_indices, distinct, parsed, reso
 from profiler.importers._reading import read_bytes
 from profiler.importers._units import dimension_of, in_si, needed_columns, unit_of
 
-_MAX_BYTES = 512 * 2**20
-_MAX_ROWS = 2_000_000
+_MAX_BYTES = 128 * 2**20
+_MAX_CELLS = 10_000_000
 _TEXTS = ("arch_str", "architecture")
 _OPERATION = re.compile(r"op_\d\d")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -60,14 +60,11 @@ class CsvTable(Importer):
 def rows_of(data: bytes, path: Path) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of a CSV; raise BadFile for a damaged one."""
     try:
-        text = data.decode("utf-8-sig")
-        rows = [row for row in csv.reader(io.StringIO(text), strict=True) if row]
+        rows = list(_bounded(data, path))
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadFile(f"{path} is no CSV in UTF-8: {error}") from error
     if len(rows) < 2:
         raise BadFile(f"{path} has no rows", "A header row and at least one row are expected.")
-    if len(rows) > _MAX_ROWS:
-        raise BadFile(f"{path} has more than {_MAX_ROWS} rows")
     header = [name.strip() for name in rows[0]]
     if len(set(header)) != len(header) or "" in header:
         raise BadFile(f"{path}: the header has an empty name or one twice", ", ".join(header)[:300])
@@ -75,6 +72,17 @@ def rows_of(data: bytes, path: Path) -> tuple[list[str], list[list[str]]]:
         if len(row) != len(header):
             raise BadFile(f"{path}, row {number}: {len(row)} cells where the header has {len(header)}")
     return header, rows[1:]
+
+
+def _bounded(data: bytes, path: Path) -> Iterator[list[str]]:
+    """Yield the rows that are not empty; raise BadFile for more cells than fit into memory."""
+    cells = 0
+    for row in csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline=""), strict=True):
+        cells += len(row) + 1
+        if cells > _MAX_CELLS:
+            raise BadFile(f"{path} has more than {_MAX_CELLS} cells")
+        if row:
+            yield row
 
 
 def _architectures(
