@@ -29,6 +29,7 @@ from predictors._samples import (
     measured_entries,
     recorded_samples,
 )
+from predictors._suggesting import with_options
 from predictors.lookup_table import MIN_FOR_CHOICES, LookupTable
 from profiler._campaign import Progress, measure, silent
 from profiler._workspace import Workspace
@@ -124,7 +125,7 @@ def audit_device(
         missing,
         findings,
         _layers(workspace, request.device, space),
-        again if missing else fit,
+        with_options(again if missing else fit, space),
     )
     store_comparison(workspace, report.comparison_id, now, request.seed, report.to_json())
     return report
@@ -147,7 +148,9 @@ def _networks(
             f"{len(samples)} networks of {space.name} are recorded for {request.device}; an audit needs"
             f" {MIN_FOR_CHOICES} or more",
             "",
-            f"Measure some: hilnas profile {request.device} --space {space.reference} --samples {request.n}",
+            with_options(
+                f"Measure some: hilnas profile {request.device} --space {space.reference} --samples {request.n}", space
+            ),
         )
     return samples, 0
 
@@ -166,7 +169,7 @@ def _entries(
         raise MissingEntries(
             f"{len(still)} blocks of {space.name} have no times on {request.device}: {', '.join(still)}",
             "They were not measured, or not well enough.",
-            f"Measure them: hilnas profile {request.device} --space {space.reference} --blocks",
+            with_options(f"Measure them: hilnas profile {request.device} --space {space.reference} --blocks", space),
         )
     return known, len(missing)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from predictors._entries import BlockEntry, EntryValue
 from predictors._evaluation import Scores, evaluate
 from predictors._graph_choice import GRAPHS
 from predictors._linear import fit_line
-from predictors._pairs import PairVerdict, Uses, call_s, judge_pairs
+from predictors._pairs import PairVerdict, Uses, call_entry, judge_pairs
 from predictors._samples import Samples
 from predictors._views import views_of
 from predictors.lookup_table import LookupTable
@@ -34,10 +34,11 @@ _TABLE: tuple[Provenance, ...] = ("table",)
 class Findings:
     """How the sum of the entries compares with `n` networks.
 
-    `ratio`: median of latency / sum. `slope` and `intercept_s` of latency = intercept + slope x sum with their 95 %
-    intervals, `residual_sd` its relative spread. `parameters`: those of a lookup table fitted to all networks (which
-    graph is costed, which correction is on). `held_out`: figures of the bare sum, of the line, and of the line with
-    the correction if it wins, every network predicted by a fit that has not seen it.
+    `ratio`: median of latency / sum; `call_s`: what a call costs beside its blocks, None where no pairs tell. `slope`
+    and `intercept_s` of latency = intercept + slope x sum with their 95 % intervals, `residual_sd` its relative
+    spread. `parameters`: those of a lookup table fitted to all networks (which graph is costed, which correction is
+    on). `held_out`: figures of the bare sum, of the line, and of the line with the correction if it wins, every
+    network predicted by a fit that has not seen it.
     """
 
     n: int
@@ -48,7 +49,7 @@ class Findings:
     intercept_s: float
     intercept_interval_s: tuple[float, float]
     residual_sd: float
-    call_s: float
+    call_s: float | None
     parameters: Mapping[str, Any]
     held_out: Mapping[str, Scores]
     blocks: tuple[BlockCoefficient, ...]
@@ -92,6 +93,7 @@ def audit(
     sums = counts @ np.array([entry.latency_s for entry in times])
     line = fit_line(sums[:, None], y)
     bounds = _line_bounds(sums, y, seed)
+    call = call_entry(space.blocks(), known)
     blocks, constant = block_coefficients(keys, counts, times, y)
     return Findings(
         n=len(y),
@@ -102,7 +104,7 @@ def audit(
         intercept_s=line.intercept,
         intercept_interval_s=bounds[1],
         residual_sd=float((y / line(sums[:, None]) - 1).std()),
-        call_s=call_s(space.blocks(), known),
+        call_s=None if call is None else call.latency_s,
         parameters=parameters,
         held_out=_held_out(space, entries, samples, sums, seed),
         blocks=tuple(blocks),
@@ -143,7 +145,10 @@ def _held_out(
                 whole[test] = part
         found[name] = Predictions(guesses[0], guesses[1], guesses[2], _TABLE * len(samples))
     limit_s = float(np.median(samples.latency_s))
-    return {name: evaluate(samples.latency_s, guess, limit_s) for name, guess in found.items()}
+    scores = {name: evaluate(samples.latency_s, guess, limit_s) for name, guess in found.items()}
+    # The bare sum has no interval.
+    scores["sum"] = replace(scores["sum"], coverage=None, interval_width=None, violation_upper=None)
+    return scores
 
 
 def _points(mean_s: Array) -> Predictions:

@@ -95,6 +95,8 @@ def show_audit(report: AuditReport) -> None:
         f" x sum; spread {found.residual_sd:.1%}"
     )
     click.echo(f"entries together are known to ± {found.parameters['table_half_width']:.1%}")
+    if found.call_s is not None:
+        click.echo(f"a call costs {format_seconds(found.call_s)} beside its blocks")
     if report.layers:
         layers = report.layers
         click.echo(f"latency over sum of the runtime's layers: {layers['ratio']:.3f} ({layers['n']} profiled networks)")

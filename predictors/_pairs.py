@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
+from statistics import NormalDist
 from typing import Any, Literal
 
 from scipy.stats import t as student
@@ -23,6 +23,9 @@ from search_spaces._graph import Block, Graph
 _CHANCE = 0.05
 #: A difference below this share of the smaller block does not matter, however well it is known.
 _MATTERS = 0.05
+_ONE_SIGMA = NormalDist()
+#: Stands for times and errors that are none.
+_LEAST_S = 1e-12
 
 Kind = Literal["fused", "dearer", "additive", "unclear"]
 Uses = Mapping[tuple[Block, Block], float]
@@ -102,17 +105,23 @@ def pair_workloads(space: SearchSpace, keys: Sequence[str]) -> list[Workload]:
     return found
 
 
-def call_s(blocks: Iterable[Block], measured: Mapping[str, BlockEntry]) -> float:
-    """Return the seconds a call costs beside its blocks (0 where nothing tells): twice the chain less the double chain.
+def call_entry(blocks: Iterable[Block], measured: Mapping[str, BlockEntry]) -> BlockEntry | None:
+    """Return what a call costs beside its blocks: twice a chain less the double chain; None where nothing tells.
 
-    `measured`: entries by key, of blocks and of blocks with themselves.
+    `measured`: entries by key, of blocks and of blocks with themselves. Their answers are averaged by their variances.
     """
     found = []
     for block in blocks:
         single, double = measured.get(block.key), measured.get(pair_key(block, block))
         if _chains(block) and single is not None and double is not None:
-            found.append(BLOCK_REPEAT * (2 * single.latency_s - double.latency_s))
-    return max(median(found), 0.0) if found else 0.0
+            error_s = BLOCK_REPEAT * math.hypot(2 * single.standard_error_s, double.standard_error_s)
+            found.append((BLOCK_REPEAT * (2 * single.latency_s - double.latency_s), error_s, min(single.n, double.n)))
+    if not found:
+        return None
+    weights = [1 / max(error_s, _LEAST_S) ** 2 for _, error_s, _ in found]
+    mean_s = sum(weight * value for weight, (value, _, _) in zip(weights, found, strict=True)) / sum(weights)
+    half_s = _ONE_SIGMA.inv_cdf(0.975) / math.sqrt(sum(weights))
+    return BlockEntry(max(mean_s, _LEAST_S), half_s, 0.95, sum(n for _, _, n in found))
 
 
 def judge_pairs(
@@ -126,8 +135,8 @@ def judge_pairs(
     distribution and the degrees of freedom of Welch (1947).
     """
     known = [pair for pair in pairs if pair_key(*pair) in measured]
-    overhead_s = call_s({block for pair in known for block in pair}, measured)
-    found = [_verdict(pair, uses, measured, overhead_s, latency_s, _CHANCE / len(known)) for pair in known]
+    call = call_entry({block for pair in known for block in pair}, measured)
+    found = [_verdict(pair, uses, measured, call, latency_s, _CHANCE / len(known)) for pair in known]
     return sorted(found, key=lambda item: (item.verdict == "additive", -abs(item.share)))
 
 
@@ -135,15 +144,13 @@ def _verdict(
     pair: tuple[Block, Block],
     uses: Uses,
     measured: Mapping[str, BlockEntry],
-    overhead_s: float,
+    call: BlockEntry | None,
     latency_s: float,
     chance: float,
 ) -> PairVerdict:
     first, second = pair
-    parts = _parts(pair, measured)
+    parts = _parts(pair, measured, call)
     apart_s = sum(weight * entry.latency_s for weight, entry in parts)
-    if not _chained(pair, measured):
-        apart_s -= overhead_s * (sum(1 / _copies(block) for block in pair) - 1 / _copies(pair_block(*pair)))
     together = measured[pair_key(*pair)]
     saving_s = apart_s - together.latency_s
     half_s = _half_width_s([*parts, (1.0, together)], chance)
@@ -160,11 +167,15 @@ def _verdict(
     return PairVerdict(first.key, second.key, there, back, apart_s, saving_s, *bounds, share, verdict)
 
 
-def _parts(pair: tuple[Block, Block], measured: Mapping[str, BlockEntry]) -> list[tuple[float, BlockEntry]]:
+def _parts(
+    pair: tuple[Block, Block], measured: Mapping[str, BlockEntry], call: BlockEntry | None
+) -> list[tuple[float, BlockEntry]]:
     """Return what a pair is compared with, as weights and entries."""
-    if _chained(pair, measured):
+    if _chains(pair_block(*pair)) and all(pair_key(block, block) in measured for block in pair):
         return [(0.5, measured[pair_key(block, block)]) for block in pair]
-    return [(1.0, measured[block.key]) for block in pair]
+    too_many = sum(1 / _copies(block) for block in pair) - 1 / _copies(pair_block(*pair))
+    # Where the cost of a call is not known, its spread is not either: the verdict will be unclear.
+    return [*((1.0, measured[block.key]) for block in pair), (-too_many, call or BlockEntry(_LEAST_S))]
 
 
 def _half_width_s(parts: Sequence[tuple[float, BlockEntry]], chance: float) -> float | None:
@@ -177,10 +188,6 @@ def _half_width_s(parts: Sequence[tuple[float, BlockEntry]], chance: float) -> f
         return 0.0
     freedom = total**2 / sum(v**2 / (entry.n - 1) for v, (_, entry) in zip(variances, parts, strict=True))
     return float(student.ppf(1 - chance / 2, freedom)) * math.sqrt(total)
-
-
-def _chained(pair: tuple[Block, Block], measured: Mapping[str, BlockEntry]) -> bool:
-    return _chains(pair_block(*pair)) and all(pair_key(block, block) in measured for block in pair)
 
 
 def _chains(block: Block) -> bool:

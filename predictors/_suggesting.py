@@ -48,6 +48,11 @@ def command(space: SearchSpace, device: str, architectures: Sequence[Architectur
     return shlex.join(parts)
 
 
+def with_options(text: str, space: SearchSpace) -> str:
+    """Return a command with the options that build this space; as it is where they are the usual ones."""
+    return " ".join([text, *space_options(space)])
+
+
 def space_options(space: SearchSpace) -> list[str]:
     """Return the options of the command line that build this space; none where they are the usual ones."""
     if space.traced:

@@ -15,6 +15,7 @@ from predictors._entries import BlockEntry, EntryValue, one_environment
 from predictors._errors import MissingEntries
 from predictors._graph_choice import GRAPHS
 from predictors._linear import fit_line, fit_ridge
+from predictors._suggesting import with_options
 from predictors._table_choices import CORRECTIONS, Fit, held_out_errors, left_out, simplest
 from predictors._views import Views
 from search_spaces._base import SearchSpace
@@ -150,7 +151,7 @@ class LookupTable(Predictor):
             raise MissingEntries(
                 f"lookup_table lacks {len(missing)} block times of {self.space.name}: {', '.join(missing)}",
                 "They were not measured on this device, or not with these options of the space.",
-                f"Measure them: hilnas profile DEVICE --space {self.space.name} --blocks",
+                with_options(f"Measure them: hilnas profile DEVICE --space {self.space.name} --blocks", self.space),
             )
         known = self.entries or {}
         entries = [BlockEntry.of(known[block.key]) for block in self.space.blocks()]
