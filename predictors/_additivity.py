@@ -95,12 +95,14 @@ def audit_device(
 ) -> AuditReport:
     """Audit what is recorded for a device, measuring first what is not there unless only records are asked for.
 
-    Raises UsageError for a table, and where records alone do not suffice; MissingEntries where blocks are missing.
+    Raises UsageError for a table, and where records alone do not suffice; NoBlocks for a space that has none;
+    MissingEntries where blocks are missing.
     """
     if is_table(request.device):
         raise UsageError(
             f"{request.device} holds whole networks only: nothing to add up", "An audit needs the times of blocks."
         )
+    space.blocks()  # raises NoBlocks before anything is measured
     config = None if request.recorded else find_device(request.device, configs)
     if not any(row.device == request.device for row in workspace.store.campaigns()):
         check_device(workspace, request.device, configs)

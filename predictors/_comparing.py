@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +19,20 @@ from hilnas.errors import UsageError
 from hilnas.output import SCHEMA_VERSION
 from predictors._base import Predictions, Predictor
 from predictors._judging import Judgement, judge_fitted
-from predictors._reasons import fitting_runs, half_widths, rare_blocks, reasons, row_differences, unseen_features
+from predictors._reasons import (
+    fitting_runs,
+    half_widths,
+    rare_blocks,
+    reasons,
+    row_differences,
+    tested_runs,
+    unseen_features,
+)
 from predictors._registry import FittedPredictor, load_fitted, saved_names
 from predictors._samples import Samples, check_device, is_table, measure_samples, recorded_samples, table_samples
 from predictors._suggesting import command, suggest
 from profiler._campaign import Progress, silent
 from profiler._conditions import Conditions, differences
-from profiler._plan import architecture_workload
 from profiler._workspace import Workspace
 from search_spaces._base import SearchSpace
 
@@ -158,8 +165,9 @@ def compare_device(
     source, run_id, test = _tested(workspace, space, request, fitted, configs, progress)
     train = Samples(fitted.architectures, fitted.latency_s, ((),) * len(fitted.architectures))
     judgement, predictions = judge_fitted(fitted.predictor, train, test)
-    before, after = _conditions(workspace, space, request.device, fitted, test, run_id)
-    rows = _rows(workspace, space, fitted, test, predictions, before)
+    runs = {} if source == "table" else tested_runs(workspace, space, request.device, test)
+    before, after = _conditions(workspace, space, request.device, fitted, runs)
+    rows = _rows(workspace, space, fitted, test, predictions, runs, before)
     ahead = suggest(space, [*fitted.architectures, *test.architectures], _SUGGESTED, request.seed) if before else []
     now = datetime.now(UTC)
     comparison = Comparison(
@@ -239,17 +247,13 @@ def _recorded(workspace: Workspace, space: SearchSpace, request: CompareRequest,
 
 
 def _conditions(
-    workspace: Workspace, space: SearchSpace, device: str, fitted: FittedPredictor, test: Samples, run_id: str | None
+    workspace: Workspace, space: SearchSpace, device: str, fitted: FittedPredictor, runs: Mapping[str, str]
 ) -> tuple[Conditions | None, Conditions | None]:
     """Return what the device was like when it was learned from, and when it was tested; None of a table."""
     if is_table(device):
         return None, None
-    tested = {architecture_workload(space, item).key for item in test.architectures}
-    sourced = workspace.store.sourced(device, space=space.name)
-    runs = {campaign.run_id for item, campaign in sourced if item.workload.key in tested}
-    store = workspace.store
-    before = store.conditions(fitting_runs(workspace, space, device, fitted))
-    return before, store.conditions([run_id] if run_id else sorted(runs))
+    before = workspace.store.conditions(fitting_runs(workspace, space, device, fitted))
+    return before, workspace.store.conditions(sorted(set(runs.values())))
 
 
 def _rows(
@@ -258,13 +262,14 @@ def _rows(
     fitted: FittedPredictor,
     test: Samples,
     predictions: Predictions,
+    runs: Mapping[str, str],
     before: Conditions | None,
 ) -> tuple[Row, ...]:
     unseen = unseen_features(space, fitted.architectures, test)
     rare = rare_blocks(space, fitted.architectures, test)
     widths = half_widths(test)
     nothing: list[tuple[str, ...]] = [()] * len(test)
-    different = nothing if before is None else row_differences(workspace, space, fitted.saved.device, test, before)
+    different = nothing if before is None else row_differences(workspace, space, test, runs, before)
     rows = []
     for i, (architecture, guess) in enumerate(zip(test.architectures, predictions, strict=True)):
         measured_s = float(test.latency_s[i])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from statistics import median
 
@@ -70,21 +71,25 @@ def fitting_runs(workspace: Workspace, space: SearchSpace, device: str, fitted: 
     ]
 
 
-def row_differences(
-    workspace: Workspace, space: SearchSpace, device: str, test: Samples, before: Conditions
-) -> list[tuple[str, ...]]:
-    """Return for each test architecture what its own measurement saw otherwise: clocks and temperatures."""
+def tested_runs(workspace: Workspace, space: SearchSpace, device: str, test: Samples) -> dict[str, str]:
+    """Return architecture -> the campaign that its measurement comes from."""
     sourced = workspace.store.sourced(device, space=space.name)
     runs = {measurement.workload.key: campaign.run_id for measurement, campaign in sourced}
-    only_readings = Conditions({}, before.readings)
+    keys = {item.text: architecture_workload(space, item).key for item in test.architectures}
+    return {text: runs[key] for text, key in keys.items() if key in runs}
+
+
+def row_differences(
+    workspace: Workspace, space: SearchSpace, test: Samples, runs: Mapping[str, str], before: Conditions
+) -> list[tuple[str, ...]]:
+    """Return for each test architecture what its own measurement saw otherwise: clocks and temperatures."""
     found: list[tuple[str, ...]] = []
     for item in test.architectures:
-        key = architecture_workload(space, item).key
-        if key not in runs:
+        if item.text not in runs:
             found.append(())
             continue
-        own = workspace.store.conditions([runs[key]], key)
-        found.append(tuple(differences(only_readings, Conditions({}, own.readings))))
+        own = workspace.store.conditions([runs[item.text]], architecture_workload(space, item).key)
+        found.append(tuple(differences(replace(before, facts={}), replace(own, facts={}))))
     return found
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -37,6 +38,7 @@ from profiler._plan import (
 from profiler._workspace import Workspace
 from search_spaces._blocks import block_graph, lookup_counts, pair_block, pair_key
 from search_spaces._costs import block_costs, static_costs
+from search_spaces._errors import NoBlocks
 from search_spaces.nasbench201 import NasBench201
 
 SPACE = NasBench201(width=4, depth=1, resolution=8)
@@ -176,6 +178,16 @@ def test_a_table_cannot_be_audited(hilnas):
     result = hilnas("compare", "table:a/b", "--additivity")
     assert isinstance(result.exception, UsageError)
     assert "whole networks" in result.exception.what
+
+
+def test_a_space_without_blocks_stops_before_anything_is_measured(hilnas, tmp_path):
+    family = Path(__file__).parents[1] / "fixtures" / "families" / "plain.toml"
+    found = CliRunner().invoke(
+        cli, ["--workspace", str(tmp_path / "v"), "compare", "fake", "--additivity", "--space", str(family)]
+    )
+    assert isinstance(found.exception, NoBlocks)
+    with Workspace.open(tmp_path / "v") as workspace:
+        assert workspace.store.campaigns() == []
 
 
 def entry(value, half=0.002):
