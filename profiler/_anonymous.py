@@ -43,11 +43,12 @@ _STATE = {
 }
 #: Paths, addresses, identifiers, clock times: nothing that a model's name or a version contains.
 _PRIVATE = re.compile(
-    r"(^|[\s=:,;(])[~/\\]|[A-Za-z]:\\|\S@\S+|(\d{1,3}\.){3}\d{1,3}(?![.\d])|([0-9a-f]{2}[:-]){5}[0-9a-f]{2}"
+    r"(^|[\s=:,;(])[~/\\]|[A-Za-z]:\\|\S@\S+|(?<!\d)(\d{1,3}\.){3}\d{1,3}(?![.\d])|([0-9a-f]{2}[:-]){5}[0-9a-f]{2}"
     r"|[0-9a-f]{8}-[0-9a-f]{4}-|[0-9a-f]{16}|\d{4}-\d\d-\d\d|\d\d:\d\d",
     re.IGNORECASE,
 )
-_VERSION = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
+#: A version of four numbers, which may look like an address: three of them tell enough.
+_FOUR_NUMBERS = re.compile(r"(\d+\.\d+\.\d+)\.\d+")
 _MAX_TEXT = 120
 
 _Sourced = tuple[Measurement, CampaignRow]
@@ -69,6 +70,8 @@ def anonymous_record(store: Store, device: str, space: str | None = None, blocks
     if not chosen:
         raise Inconclusive(f"nothing of {space} was measured well on {device}", "", "See: hilnas runs list")
     first, campaign = chosen[0][0].workload, chosen[-1][1]
+    if campaign.config.get("kind") == "replay":
+        raise UsageError(f"{device} replays a table", "Its numbers are not measurements of yours.")
     failed = Counter(item.status for item, _ in of_space if item.status != "ok")
     return {
         "format": FORMAT,
@@ -152,13 +155,13 @@ def _metrics(item: Measurement) -> dict[str, dict[str, Any]]:
 def _device(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     state = facts.get("state")
     sensors = {name: _listed(values, _STATE[name]) for name, values in _mapping(state).items() if name in _STATE}
-    runtime = {name: value for name, value in _listed(facts.get("runtime"), _RUNTIME).items() if _is_version(value)}
+    runtime = {name: _shortened(value) for name, value in _mapping(facts.get("runtime")).items()}
     return {
         "kind": _plain(config.get("kind")),
         "backend": _plain(config.get("backend")),
         "power": _listed(config.get("power"), _POWER),
         "host": _listed(facts.get("host"), _HOST),
-        "runtime": runtime,
+        "runtime": _listed(runtime, _RUNTIME),
         "options": _listed(facts.get("options") or config.get("options"), _OPTIONS),
         "state": {name: values for name, values in sensors.items() if values},
     }
@@ -167,8 +170,7 @@ def _device(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, An
 def _listed(values: object, names: Sequence[str]) -> dict[str, Any]:
     """Return the named values without those that are missing or look private."""
     known = _mapping(values)
-    # A version may look like an address; runtimes are checked by themselves.
-    found = {name: known.get(name) if names is _RUNTIME else _plain(known.get(name)) for name in names}
+    found = {name: _plain(known.get(name)) for name in names}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -176,8 +178,9 @@ def _mapping(values: object) -> Mapping[str, Any]:
     return values if isinstance(values, Mapping) else {}
 
 
-def _is_version(value: object) -> bool:
-    return isinstance(value, int) or (isinstance(value, str) and bool(_VERSION.fullmatch(value)))
+def _shortened(value: object) -> object:
+    match = _FOUR_NUMBERS.fullmatch(value) if isinstance(value, str) else None
+    return value if match is None else match[1]
 
 
 def _plain(value: object) -> Any:
