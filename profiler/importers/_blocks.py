@@ -16,7 +16,7 @@ from profiler.importers._base import ImportRequest
 from profiler.importers._units import COLUMN_UNITS, dimension_of, in_si, needed_columns
 
 _MAX_KEY = 1000
-_MAX_ENTRIES = 1_000_000
+_MAX_ENTRIES = 250_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hilnas.errors import BadFile
 
-_MAX_EVENTS = 8_000_000
+_MAX_EVENTS = 2_000_000
 
 
 class _NotFlat(Exception):

@@ -12,7 +12,7 @@ from hilnas.errors import BadFile
 
 _HEAD = 4096
 #: A value of JSON takes up to about 100 bytes once it is read.
-_MAX_VALUES = 4_000_000
+_MAX_VALUES = 2_000_000
 
 
 def read_bytes(path: Path, limit: int) -> bytes:

@@ -22,7 +22,7 @@ from profiler.importers._reading import read_bytes
 from profiler.importers._units import dimension_of, in_si, needed_columns, unit_of
 
 _MAX_BYTES = 128 * 2**20
-_MAX_CELLS = 10_000_000
+_MAX_CELLS = 6_000_000
 _TEXTS = ("arch_str", "architecture")
 _OPERATION = re.compile(r"op_\d\d")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")

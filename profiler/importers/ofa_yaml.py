@@ -22,7 +22,7 @@ from profiler.importers._flat_yaml import flat_mapping
 from profiler.importers._reading import read_bytes
 from profiler.importers._units import COLUMN_UNITS, number_of, said_unit
 
-_MAX_BYTES = 64 * 2**20
+_MAX_BYTES = 32 * 2**20
 _COLUMN = "latency"
 _KEY = re.compile(r"(?P<operator>\w+)-input:(?P<input>\d+(?:x\d+)*)-output:(?P<output>\d+(?:x\d+)*)(?P<rest>.*)")
 _OPTION = re.compile(r"-([a-z]\w*):(\d+)")

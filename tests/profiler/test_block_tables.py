@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from hilnas.errors import BadFile, UnknownName, UsageError
 from profiler._data_export import exported_text, resolved
+from profiler._database import Database
 from profiler._import import import_request, import_table
+from profiler._migrations import MIGRATIONS
 from profiler._workspace import Workspace
 from profiler.importers._blocks import Cell, pooled
 from profiler.importers.hilnas_export import attributes_of as hilnas_attributes
@@ -303,6 +305,25 @@ def test_tables_of_blocks_and_of_architectures_are_not_confused(store, tmp_path)
         store.block_column("nothing")
     load(store, tmp_path / "t.yaml", "a: {mean: 1}\n", "ms", name="a")  # a name is taken over, whatever it was
     assert store.table_columns() == [] and store.index_to_architecture("nasbench201") == {}
+
+
+def test_tables_of_an_older_database_are_of_architectures(tmp_path, monkeypatch):
+    (tmp_path / "w").mkdir()
+    monkeypatch.setattr("profiler._database.MIGRATIONS", MIGRATIONS[:4])
+    old = Database(tmp_path / "w" / "hilnas.db")
+    with old.write() as connection:
+        connection.execute(
+            "INSERT INTO reference_tables VALUES ('t', 'nasbench201', 'f', '0', '', 1, '[\"x\"]', '[3]')"
+        )
+        connection.execute(
+            "INSERT INTO reference_columns VALUES ('t', 0, 'pi', 'time', 'ms', ?, NULL)", (np.array([0.5]).tobytes(),)
+        )
+    old.close()
+    monkeypatch.setattr("profiler._database.MIGRATIONS", MIGRATIONS)
+    with Workspace.open(tmp_path / "w") as workspace:
+        column = workspace.store.column_at("table:t/pi")
+        assert column.values == {"x": 0.5} and column.batch is None and column.kind == "architectures"
+        assert workspace.store.index_to_architecture("nasbench201") == {3: "x"}
 
 
 def test_keys_of_hilnas_say_shapes_and_bits():

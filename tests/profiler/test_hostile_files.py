@@ -207,7 +207,9 @@ CHILD = """
     from profiler._workspace import Workspace
 
     def peak():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+        # Not ru_maxrss: that begins with the peak of the process that started this one.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 
     with Workspace.open(Path(sys.argv[1])) as workspace:
         try:
@@ -217,7 +219,7 @@ CHILD = """
         import profiler.importers.hwnasbench_pickle, profiler.importers.nnmeter_json, profiler.importers.help_folder
         before = peak()
         held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (held + (3 << 30), held + (3 << 30)))
+        resource.setrlimit(resource.RLIMIT_AS, (held + (2 << 30), held + (2 << 30)))
         said = {}
         for path in sys.argv[2:]:
             try:
@@ -243,5 +245,6 @@ def test_hostile_files_take_less_than_a_gibibyte(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     said = json.loads(done.stdout)
     assert {made[path]: what for path, (what, _) in said.items() if what == "accepted"} == {}
-    assert max(peak for _, peak in said.values()) < GIB, said
+    peaks = [peak for _, peak in said.values()]
+    assert 50 << 20 < peaks[-1] < GIB, said  # some of these files are that large themselves
     assert not (tmp_path / "marker").exists()
