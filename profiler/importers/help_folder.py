@@ -20,9 +20,9 @@ from profiler._plan import load_space
 from profiler._table_records import Column, ReferenceTable
 from profiler.importers._base import Importer, ImportRequest
 from profiler.importers._identity import distinct, parsed, resolved
-from profiler.importers._pickles import vector_of
 from profiler.importers._torch_files import read_torch_file
 from profiler.importers._units import dimension_of, in_si, needed_columns, said_unit
+from profiler.importers._vectors import vector_of
 
 _MAX_FILES = 500
 _TEXTS, _FBNET = "str_arch2idx.pt", "metainfo.pt"

@@ -1,8 +1,8 @@
 """HW-NAS-Bench's pickle: NAS-Bench-201 measured by network, FBNet by block, on six devices.
 
 `[nasbench201][dataset][metric][index]` and `[fbnet][metric][block]` (github.com/GATECH-EIC/HW-NAS-Bench, v1.0).
-Latency is in ms and energy in mJ, both for one image (its issue 7); -1 says that the compiler of the Edge TPU refused
-the network (its issue 11). The pickle is never unpickled: see `_pickles`.
+Latency is in ms and energy in mJ, both for one image; -1 says that the compiler of the Edge TPU refused the network
+(both by its authors, on its tracker). The pickle is never unpickled: see `_pickles`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from profiler._table_records import Column, ReferenceTable
 from profiler.importers._base import Importer, ImportRequest
 from profiler.importers._blocks import Cell, Entry, block_table
 from profiler.importers._identity import distinct, parsed, resolved
-from profiler.importers._pickles import load_plain, vector_of
+from profiler.importers._pickles import load_plain
 from profiler.importers._reading import read_bytes
 from profiler.importers._units import dimension_of, in_si, needed_columns, said_unit
+from profiler.importers._vectors import vector_of
 
 _MAX_BYTES = 128 * 2**20
 _UNITS = {"latency": "ms", "energy": "mj", "intensity": "none"}

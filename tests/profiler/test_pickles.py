@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from hilnas.errors import BadFile
 from profiler.importers._pickled_names import Dialect, PlainArray, Record
-from profiler.importers._pickles import load_plain, vector_of
+from profiler.importers._pickles import load_plain
+from profiler.importers._vectors import vector_of
 
 SCALARS = (
     st.none()
