@@ -59,7 +59,7 @@ def _of_block(block: Block) -> NDArray[np.float64]:
     """Return the per-class features of a block and its weight bytes."""
     table = np.zeros((len(_CLASSES), len(_PER_CLASS)))
     for operator in block.operators:
-        name = _class_of(operator)
+        name = kernel_class(operator)
         if name is None or operator.name in block.folded.values():
             continue
         table[_CLASSES.index(name)] += (1, operator.macs, operator.moved_bytes)
@@ -67,7 +67,7 @@ def _of_block(block: Block) -> NDArray[np.float64]:
     return np.append(table.ravel(), weight_bytes)
 
 
-def _class_of(operator: Operator) -> str | None:
+def kernel_class(operator: Operator) -> str | None:
     if operator.traced is not None:
         return operator.traced.like or None
     if operator.kind == "conv2d":
