@@ -79,6 +79,23 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
         """Return the lookup keys of the blocks whose times are still missing."""
         return []
 
+    def choose(
+        self,
+        candidates: Sequence[Architecture],
+        n: int,
+        measured: Sequence[Architecture] = (),
+        latency_s: ArrayLike = (),
+    ) -> list[int]:
+        """Return the places of up to n candidates to measure next: random here, of forms that are not measured yet."""
+        seen = {self.space.canonical(item) for item in measured}
+        found: list[int] = []
+        for place in np.random.default_rng([self.seed, len(measured)]).permutation(len(candidates)):
+            form = self.space.canonical(candidates[place])
+            if len(found) < n and form not in seen:
+                seen.add(form)
+                found.append(int(place))
+        return found
+
     def parameters(self) -> dict[str, Any]:
         """Return what the fit has found, as JSON values."""
         return dict(self.choices_)
@@ -114,12 +131,8 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
         connected = self.views_.connected(X) if n else np.zeros(0, bool)
         if connected.any():
             inputs = self._inputs(self.views_, [item for item, live in zip(X, connected, strict=True) if live])
-            mean[connected] = self._model(inputs)
-            logs = np.column_stack([np.log(model(inputs)) for model in self._fold_models])
-            wanted = self.coverage if coverage is None else coverage
-            bounds = cv_plus(logs, self.folds_, np.abs(self.residuals_), wanted)
-            lower[connected] = np.minimum(np.exp(bounds[0]), mean[connected])
-            upper[connected] = np.maximum(np.exp(bounds[1]), mean[connected])
+            found = self._with_bounds(inputs, self.coverage if coverage is None else coverage)
+            mean[connected], lower[connected], upper[connected] = found
         return Predictions(mean, lower, upper, tuple(self._provenance() if live else "bound" for live in connected))
 
     def expected_cost(self, probabilities: Any) -> Any:
@@ -132,6 +145,13 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
         if self._expected is None:
             self._expected = self.predict(all_architectures(self.space)).mean_s.reshape(self.space.cardinalities)
         return expectation(self._expected, probabilities)
+
+    def _with_bounds(self, inputs: Array, coverage: float) -> tuple[Array, Array, Array]:
+        """Return seconds of rows and the bounds of their intervals, shape (n,) each."""
+        mean = self._model(inputs)
+        logs = np.column_stack([np.log(model(inputs)) for model in self._fold_models])
+        bounds = cv_plus(logs, self.folds_, np.abs(self.residuals_), coverage)
+        return mean, np.minimum(np.exp(bounds[0]), mean), np.maximum(np.exp(bounds[1]), mean)
 
     def _fit_models(
         self, inputs: Array, times: Array, folds: NDArray[np.intp], choices: Mapping[str, Any] | None

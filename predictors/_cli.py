@@ -8,29 +8,20 @@ import click
 
 from hilnas.cli import Settings
 from hilnas.output import answer, json_option, show_json, show_table
+from predictors._options import SEED, SPACE, SPACE_OPTIONS, load_named_space, show_figures
+from predictors._predict_cli import predict as predict
 
 if TYPE_CHECKING:
     from hilnas.gates import Gate
     from predictors._comparing import Comparison
-    from predictors._evaluation import Scores
     from predictors._fitting import FitReport
-    from predictors._judging import Judgement
-    from search_spaces._base import SearchSpace
-
-_SPACE = click.option(
-    "--space", default="nasbench201", show_default=True, help="Search space, or the TOML file of a family of networks."
-)
-_SPACE_OPTIONS = click.option(
-    "--space-option", "space_options", multiple=True, metavar="NAME=N", help="Option of the space (width=32)."
-)
-_SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 
 
 @click.command()
 @click.argument("device")
 @click.option("--predictor", required=True, help="gradient_boosting, lookup_table, macs_baseline ...")
-@_SPACE
-@_SPACE_OPTIONS
+@SPACE
+@SPACE_OPTIONS
 @click.option("--budget", type=click.IntRange(2), help="Architectures to have in all; missing ones are measured.")
 @click.option("--train", "n_train", type=click.IntRange(2), help="Architectures to train on before judging.")
 @click.option(
@@ -39,7 +30,7 @@ _SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=T
     type=click.IntRange(1),
     help="Architectures to judge on.  [default: a third, below 30 each one once]",
 )
-@_SEED
+@SEED
 @json_option
 @click.pass_obj
 def fit(
@@ -70,7 +61,7 @@ def fit(
 
     request = FitRequest(device, predictor, budget, n_train, n_test, seed)
     with Workspace.open(settings.workspace) as workspace, progress_bar(f"fit {device}") as progress:
-        report = fit_device(workspace, _space(space, space_options), request, settings.configs, progress)
+        report = fit_device(workspace, load_named_space(space, space_options), request, settings.configs, progress)
     if as_json:
         show_json(answer(report.to_json(), seed))
         return
@@ -79,70 +70,15 @@ def fit(
 
 @click.command()
 @click.argument("device")
-@click.argument("architectures", nargs=-1, required=True, metavar="ARCHITECTURE...")
-@click.option("--predictor", help="Which fitted predictor.  [default: the best on held-out architectures]")
-@_SPACE
-@_SPACE_OPTIONS
-@json_option
-@click.pass_obj
-def predict(
-    settings: Settings,
-    device: str,
-    architectures: tuple[str, ...],
-    predictor: str | None,
-    space: str,
-    space_options: tuple[str, ...],
-    as_json: bool,
-) -> None:
-    """Predict the latency of architectures on DEVICE, with the measured value beside it where there is one.
-
-    \b
-    Example:
-      hilnas predict local_cpu "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
-    """
-    from hilnas.errors import UsageError
-    from predictors._predicting import predict_device
-    from profiler._workspace import Workspace
-
-    models = [text for text in architectures if text.lower().endswith(".onnx")]
-    if models:
-        raise UsageError(
-            f"{models[0]} is a model file; predictors read architectures of a search space",
-            "",
-            f"Measure it: hilnas profile {device} --model {models[0]}",
-        )
-    built = _space(space, space_options)
-    parsed = [built.parse(text) for text in architectures]
-    with Workspace.open(settings.workspace) as workspace:
-        name, rows = predict_device(workspace, built, device, parsed, predictor, settings.configs)
-    if as_json:
-        show_json(answer({"device": device, "space": space, "predictor": name, "predictions": rows}))
-        return
-    columns = ("architecture", "predicted ms", "interval ms", "from", "measured ms")
-    shown = [
-        (
-            row["architecture"],
-            f"{row['mean_s'] * 1e3:.4g}",
-            _interval(row["lower_s"], row["upper_s"]),
-            row["provenance"],
-            None if row["measured_s"] is None else f"{row['measured_s'] * 1e3:.4g}",
-        )
-        for row in rows
-    ]
-    show_table(columns, shown, f"{name} on {device}")
-
-
-@click.command()
-@click.argument("device")
 @click.option("--n", type=click.IntRange(1), default=30, show_default=True, help="How many new architectures.")
 @click.option("--predictor", help="Which fitted predictor.  [default: the best on held-out architectures]")
-@_SPACE
-@_SPACE_OPTIONS
+@SPACE
+@SPACE_OPTIONS
 @click.option("--recorded", is_flag=True, help="Use what is recorded and was not trained on; measure nothing.")
 @click.option("--additivity", is_flag=True, help="Audit whether times of blocks add up to those of networks.")
 @click.option("--pairs", type=click.IntRange(0), help="Pairs of blocks to audit at most.  [default: 60]")
 @click.option("--gate", "gates", multiple=True, help='Exit 3 when a figure fails, e.g. "within_10>=0.9".')
-@_SEED
+@SEED
 @json_option
 @click.pass_obj
 def compare(
@@ -182,14 +118,27 @@ def compare(
     from profiler._workspace import Workspace
 
     if additivity:
-        run_audit(settings, _space(space, space_options), device, n, pairs, predictor, recorded, gates, seed, as_json)
+        run_audit(
+            settings,
+            load_named_space(space, space_options),
+            device,
+            n,
+            pairs,
+            predictor,
+            recorded,
+            gates,
+            seed,
+            as_json,
+        )
         return
     if pairs is not None:
         raise click.UsageError("--pairs belongs to --additivity")
     wanted = [parse_gate(text, FIGURES) for text in gates]
     request = CompareRequest(device, predictor, n, seed, recorded)
     with Workspace.open(settings.workspace) as workspace, progress_bar(f"compare {device}") as progress:
-        comparison = compare_device(workspace, _space(space, space_options), request, settings.configs, progress)
+        comparison = compare_device(
+            workspace, load_named_space(space, space_options), request, settings.configs, progress
+        )
     figures = comparison.judgement.scores.to_json()
     failed = [gate for gate in wanted if not gate.holds(figures[gate.name])]
     if as_json:
@@ -199,13 +148,6 @@ def compare(
         show_comparison(comparison, space)
     if failed:
         _fail(failed, comparison, space)
-
-
-def _space(name: str, options: tuple[str, ...]) -> SearchSpace:
-    from profiler._asked import space_options_json
-    from profiler._plan import load_space
-
-    return load_space(name, space_options_json(options))
 
 
 def _fail(gates: list[Gate], comparison: Comparison, space: str) -> None:
@@ -229,29 +171,8 @@ def _show_fit(report: FitReport, space: str) -> None:
     if report.judgement is None:
         click.echo("too few to hold any out: how good it is, is not known; see: hilnas compare")
     else:
-        _show_figures(request.predictor, report.judgement)
+        show_figures(request.predictor, report.judgement)
         click.echo("Figures are of samples that were held out; the saved predictor is fitted on all.")
     show_table(("fitted", "value"), list(report.parameters.items()))
     click.echo(f"saved: {report.path}")
     click.echo(f"next: hilnas compare {request.device} --predictor {request.predictor} --space {space}")
-
-
-def _show_figures(name: str, judgement: Judgement) -> None:
-    from predictors._judging import NO_SOURCE
-
-    columns: dict[str, Scores | None] = {name: judgement.scores}
-    columns |= {f"{baseline} (baseline)": scores for baseline, scores in judgement.baselines.items()}
-    columns["noise ceiling"] = judgement.noise_ceiling
-    rows = [
-        (figure, *(None if scores is None else getattr(scores, figure) for scores in columns.values()))
-        for figure in judgement.scores.to_json()
-        if figure != "limit_s"
-    ]
-    show_table(
-        ("figure", *columns), rows, f"trained on {judgement.n_train} at a time, tested on {judgement.scores.n} others"
-    )
-    click.echo(f"best-source scaling (baseline): {NO_SOURCE}")
-
-
-def _interval(lower_s: float, upper_s: float) -> str:
-    return f"[{lower_s * 1e3:.4g}, {upper_s * 1e3:.4g}]"

@@ -10,6 +10,7 @@ from hilnas.cli import Settings
 from hilnas.errors import UsageError
 from hilnas.output import answer, show_json, show_table
 from hilnas.units import format_seconds
+from predictors._options import show_figures, show_interval
 
 if TYPE_CHECKING:
     from predictors._additivity import AuditReport
@@ -23,9 +24,7 @@ _SHOWN = 12
 
 def show_comparison(comparison: Comparison, space: str) -> None:
     """Print figures, bands, the largest errors with what may explain them, and what to measure next."""
-    from predictors._cli import _interval, _show_figures
-
-    _show_figures(comparison.predictor, comparison.judgement)
+    show_figures(comparison.predictor, comparison.judgement)
     bands = comparison.bands
     shares = ", ".join(f"{name.removeprefix('within_')} %: {share:.0%}" for name, share in bands.within.items())
     click.echo(f"within {shares}; bias {_signed(bands.bias, bands.bias_interval)}")
@@ -36,7 +35,7 @@ def show_comparison(comparison: Comparison, space: str) -> None:
     rows = [
         (
             row.architecture,
-            f"{row.predicted_s * 1e3:.4g} {_interval(row.lower_s, row.upper_s)}",
+            f"{row.predicted_s * 1e3:.4g} {show_interval(row.lower_s, row.upper_s)}",
             f"{row.measured_s * 1e3:.4g}" + (f" ± {row.measured_half_width:.1%}" if row.measured_half_width else ""),
             f"{row.error:+.1%}",
             "; ".join(row.reasons) or "nothing unusual: the model's own",

@@ -72,6 +72,13 @@ def evaluate(y_true: ArrayLike, predictions: Predictions, limit_s: float | None 
     )
 
 
+def acceptance(y_true: ArrayLike, upper_s: ArrayLike, limit_s: float) -> float | None:
+    """Return the share of those that keep a limit whose upper bound keeps it as well; None where none keeps it."""
+    truth, upper = np.asarray(y_true, dtype=float), np.asarray(upper_s, dtype=float)
+    kept = truth <= limit_s
+    return float(np.mean(upper[kept] <= limit_s)) if kept.any() else None
+
+
 def noise_ceiling(medians: Mapping[str, Sequence[float]]) -> Scores:
     """Return what two halves of the same campaigns agree to: no predictor can be expected to do much better.
 

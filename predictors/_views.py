@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hilnas.records import Architecture, canonical_json
 from predictors._graph_choice import GRAPHS, costed_blocks
+from predictors._graph_features import mode_features
 from predictors._kernels import kernel_features
 from search_spaces._base import SearchSpace
 from search_spaces._costs import static_costs
@@ -36,6 +37,7 @@ class Views:
     connected    1 where the output depends on the input, else 0; shape (n, 1)
     runtime      physical features and kernels of the graph a runtime is left with
     live_blocks  uses of every block in that graph, in the order of `space.blocks()`; none where graphs are traced
+    modes        what a runtime has to do, for each graph it may run, one after the other
     costed       how often every block is paid for in each of GRAPHS, one graph after the other
     as_trained   uses of every block with nothing removed, and the encoding: for devices that run dead operators too
     encoding     one-hot decisions
@@ -53,6 +55,7 @@ class Views:
             "runtime": self._runtime,
             "as_trained": self._as_trained,
             "live_blocks": lambda item: self._blocks(self._graph(item).live()),
+            "modes": lambda item: mode_features(self._graph(item)).ravel(),
             "costed": self._costed,
             "encoding": space.encode,
             "macs": self._macs,

@@ -1,0 +1,268 @@
+"""Gaussian processes of a network's time, averaged over which graph a device runs and how far each view is trusted.
+
+A time is modelled relative to a base (what other devices, or sums of features, say), so that errors are relative:
+y / base = f + noise. f is a sum of five independent parts, each with a scale of its own: a constant, other devices'
+times, features of the graph that runs, decisions, and pairs of decisions. With ten measurements no scale can be
+fitted; many are drawn instead and weighted by their evidence (Rasmussen and Williams 2006, Eq. 2.30), the more so the
+better they explain the other devices from each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+Array = NDArray[np.float64]
+
+PARTS = ("constant", "sources", "features", "decisions", "pairs")
+#: Scales are drawn evenly in their logarithm; a part may be left out, with this probability.
+_LOWEST = (0.3, 0.03, 0.03, 0.01, 0.003)
+_HIGHEST = (3.0, 6.0, 6.0, 0.5, 0.2)
+_LEFT_OUT = (0.0, 0.25, 0.15, 0.4, 0.5)
+_NOISE = (0.004, 0.15)
+_N_SETTINGS = 400
+_ALMOST_NOTHING = 1e-3
+#: So many settings a graph are kept; the others weigh next to nothing.
+_KEPT = 12
+#: A base is at least this share of the fastest time.
+_FLOOR = 0.3
+_LEAST_WEIGHT = 1e-3
+_ROWS = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Networks as the model sees them, for each graph a runtime may run (the first axis of all but `decisions`).
+
+    base (modes, n); sources (modes, n, k) and features (modes, n, d), scaled so that a row's product with itself is
+    about 1; decisions (n, e), scaled so that two networks' product is the share of decisions they have in common.
+    """
+
+    base: Array
+    sources: Array
+    features: Array
+    decisions: Array
+
+    def __len__(self) -> int:
+        return len(self.decisions)
+
+    def take(self, places: Sequence[int] | slice) -> Rows:
+        """Return some of the networks."""
+        where = places if isinstance(places, slice) else list(places)
+        return Rows(self.base[:, where], self.sources[:, where], self.features[:, where], self.decisions[where])
+
+    def join(self, others: Rows) -> Rows:
+        """Return these networks and then the others."""
+        parts = [
+            np.concatenate([getattr(self, item.name), getattr(others, item.name)], axis=int(item.name != "decisions"))
+            for item in fields(self)
+        ]
+        return Rows(*parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """Scales of PARTS, shape (m, 5), noise (m,) and the logarithm of how likely each is beforehand (m,)."""
+
+    scales: Array
+    noise: Array
+    log_prior: Array
+
+
+def draw_settings(seed: int) -> Settings:
+    """Return settings, each as likely as any other."""
+    rng = np.random.default_rng(seed)
+    shape = (_N_SETTINGS, len(PARTS))
+    scales = np.exp(rng.uniform(np.log(_LOWEST), np.log(_HIGHEST), shape))
+    scales[rng.random(shape) < np.array(_LEFT_OUT)] = _ALMOST_NOTHING
+    lowest, highest = np.log(_NOISE)
+    noise = np.exp(rng.uniform(lowest, highest, _N_SETTINGS))
+    return Settings(scales, noise, np.zeros(_N_SETTINGS))
+
+
+def products(first: Rows, second: Rows, mode: int, bases: tuple[Array, Array]) -> Array:
+    """Return the covariance of each part at scale 1 between networks, shape (5, n, m), relative to their bases."""
+    shared = first.decisions @ second.decisions.T
+    parts = [
+        np.ones_like(shared),
+        first.sources[mode] @ second.sources[mode].T,
+        first.features[mode] @ second.features[mode].T,
+        shared,
+        shared**2,
+    ]
+    return np.stack(parts) / np.outer(*bases)
+
+
+def log_evidence(covariances: Array, settings: Settings, relative: Array) -> tuple[Array, Array, Array]:
+    """Return log-evidence (m,), weights K^-1 y (m, n) and inverses K^-1 (m, n, n) for relative times (n,)."""
+    n = len(relative)
+    kernels = np.einsum("mg,gij->mij", settings.scales**2, covariances)
+    kernels[:, range(n), range(n)] += settings.noise[:, None] ** 2 + 1e-9
+    inverses = np.linalg.inv(kernels)
+    weights = inverses @ relative
+    half_log_det = np.log(np.diagonal(np.linalg.cholesky(kernels), axis1=1, axis2=2)).sum(axis=1)
+    return -0.5 * (weights @ relative) - half_log_det - 0.5 * n * np.log(2 * np.pi), weights, inverses
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """Gaussian processes of one graph on the same measured networks, relative to one base.
+
+    `log_weights` (m,) of the settings that were kept, `scale_s` the seconds of a base of 1.
+    """
+
+    mode: int
+    measured: Rows
+    base: Array
+    scale_s: float
+    scales: Array
+    noise: Array
+    log_weights: Array
+    weights: Array
+    inverses: Array
+
+    @property
+    def shares(self) -> Array:
+        """Return the weights of the settings among themselves, shape (m,)."""
+        return np.asarray(np.exp(self.log_weights - logsumexp(self.log_weights)))
+
+    def means(self, rows: Rows, base: Array) -> Array:
+        """Return seconds by every setting, shape (m, n)."""
+        covariances = products(rows, self.measured, self.mode, (base, self.base))
+        relative = np.einsum("mg,gij,mj->mi", self.scales**2, covariances, self.weights, optimize=True)
+        return np.asarray(relative * base * self.scale_s)
+
+    def terms(self, rows: Rows, base: Array) -> Array:
+        """Return the terms of the means, shape (m, 1 + sources + 3, n): constant, each source, the further parts."""
+        covariances = products(rows, self.measured, self.mode, (base, self.base))
+        parts = np.einsum("mg,gij,mj->mgi", self.scales**2, covariances, self.weights, optimize=True) * base
+        weights = (self.weights / self.base) @ self.measured.sources[self.mode] * self.scales[:, [1]] ** 2
+        sources = weights[:, :, None] * rows.sources[self.mode].T
+        return np.asarray(np.concatenate([parts[:, :1], sources, parts[:, 2:]], axis=1) * self.scale_s)
+
+    def variances(self, rows: Rows, base: Array) -> Array:
+        """Return the variance of a new measurement by every setting, in square seconds, shape (m, n)."""
+        covariances = products(rows, self.measured, self.mode, (base, self.base))
+        crossed = np.einsum("mg,gij->mij", self.scales**2, covariances)
+        own = self.scales**2 @ own_products(rows, self.mode, base)
+        explained = np.einsum("mij,mij->mi", crossed @ self.inverses, crossed)
+        relative = np.maximum(own - explained, 0.0) + self.noise[:, None] ** 2
+        return np.asarray(relative * (base * self.scale_s) ** 2)
+
+    def leave_one_out(self) -> tuple[Array, Array]:
+        """Return for each measured network the mean and the standard deviation of a model that has not seen it.
+
+        Seconds, shape (n,), averaged over the settings (Rasmussen and Williams 2006, Eq. 5.12).
+        """
+        diagonal = np.diagonal(self.inverses, axis1=1, axis2=2)
+        relative = self._relative - self.weights / diagonal
+        unit = self.base * self.scale_s
+        mean = self.shares @ relative
+        variance = self.shares @ (1 / diagonal + (relative - mean) ** 2)
+        return mean * unit, np.sqrt(variance) * unit
+
+    @property
+    def _relative(self) -> Array:
+        return np.asarray(np.linalg.solve(self.inverses[0], self.weights[0]))
+
+
+def own_products(rows: Rows, mode: int, base: Array) -> Array:
+    """Return the variance of each part at scale 1 of every network, shape (5, n), relative to its base."""
+    shared = (rows.decisions**2).sum(axis=1)
+    sums = [(part[mode] ** 2).sum(axis=1) for part in (rows.sources, rows.features)]
+    return np.stack([np.ones_like(shared), *sums, shared, shared**2]) / base**2
+
+
+def fit_stage(mode: int, measured: Rows, base: Array, times: Array, settings: Settings) -> Stage:
+    """Return the processes of a graph given networks (n,) and their seconds; those of little evidence are left out."""
+    relative = times / base
+    scale_s = float(np.median(relative))
+    covariances = products(measured, measured, mode, (base, base))
+    evidence, weights, inverses = log_evidence(covariances, settings, relative / scale_s)
+    # The density is that of the times, not of the relative ones: only so can graphs be compared.
+    scores = evidence + settings.log_prior - np.log(base * scale_s).sum()
+    kept = np.argsort(-scores)[:_KEPT]
+    # What was left out counts for the graph, too.
+    scores_kept = scores[kept] + logsumexp(scores) - logsumexp(scores[kept])
+    return Stage(
+        mode, measured, base, scale_s, settings.scales[kept], settings.noise[kept], scores_kept, weights[kept],
+        inverses[kept],
+    )  # fmt: skip
+
+
+class Mixture:
+    """The average of all graphs' processes, by their evidence.
+
+    Each graph is fitted twice: the second time relative to what the first predicts.
+    """
+
+    def __init__(self, measured: Rows, times: Array, settings: Settings) -> None:
+        """Fit to networks and their seconds, shape (n,)."""
+        self.fastest_s = float(times.min())
+        self._stages: list[tuple[Stage, Stage]] = []
+        for mode in range(len(measured.base)):
+            first = fit_stage(mode, measured, measured.base[mode], times, settings)
+            base = self._second_base(first, measured)
+            self._stages.append((first, fit_stage(mode, measured, base, times, settings)))
+        totals = np.array([logsumexp(last.log_weights) for _, last in self._stages])
+        #: How likely each graph is to be the one that runs, shape (modes,).
+        self.mode_weights = np.exp(totals - logsumexp(totals))
+
+    def mean(self, rows: Rows) -> Array:
+        """Return seconds, shape (n,)."""
+        return self.moments(rows, spread=False)[0]
+
+    def moments(self, rows: Rows, spread: bool = True) -> tuple[Array, Array]:
+        """Return mean and standard deviation of a new measurement in seconds, shape (n,) each."""
+        parts = [self._moments(rows.take(slice(at, at + _ROWS)), spread) for at in range(0, len(rows), _ROWS)]
+        mean, deviation = (np.concatenate(item) for item in zip(*parts, strict=True))
+        return np.maximum(mean, self.fastest_s / 3), deviation
+
+    def components(self, rows: Rows) -> list[tuple[Stage, Array, float]]:
+        """Return the stages that matter with the base of every network and their weight."""
+        return [
+            (last, self._second_base(first, rows), float(weight))
+            for (first, last), weight in zip(self._stages, self.mode_weights, strict=True)
+            if weight > _LEAST_WEIGHT
+        ]
+
+    def leave_one_out(self) -> tuple[Array, Array]:
+        """Return mean and standard deviation, in seconds, of models that have not seen each measured network."""
+        found = [last.leave_one_out() for _, last in self._stages]
+        mean = self.mode_weights @ np.stack([item[0] for item in found])
+        variance = self.mode_weights @ np.stack([item[1] ** 2 + (item[0] - mean) ** 2 for item in found])
+        return mean, np.sqrt(variance)
+
+    def contributions(self, rows: Rows) -> Array:
+        """Return which share of the spread of predictions over networks each source and the further parts bring.
+
+        Shape (sources + 3,): covariance of a term with the sum, over the sum's variance; they and the constant's add
+        to 1.
+        """
+        terms = sum(
+            weight * np.einsum("m,mtn->tn", stage.shares, stage.terms(rows, base))
+            for stage, base, weight in self.components(rows)
+        )
+        centred = np.asarray(terms) - np.asarray(terms).mean(axis=1, keepdims=True)
+        total = centred.sum(axis=0)
+        return np.asarray(centred @ total / max(float(total @ total), 1e-300))[1:]
+
+    def _moments(self, rows: Rows, spread: bool) -> tuple[Array, Array]:
+        means, weights, variances = [], [], []
+        for stage, base, weight in self.components(rows):
+            means.append(stage.means(rows, base))
+            weights.append(stage.shares * weight)
+            variances.append(stage.variances(rows, base) if spread else np.zeros_like(means[-1]))
+        every, shares = np.concatenate(means), np.concatenate(weights) / np.concatenate(weights).sum()
+        mean = shares @ every
+        if not spread:
+            return mean, np.zeros_like(mean)
+        return mean, np.sqrt(shares @ (np.concatenate(variances) + (every - mean) ** 2))
+
+    def _second_base(self, first: Stage, rows: Rows) -> Array:
+        mean = first.shares @ first.means(rows, rows.base[first.mode])
+        return np.asarray(np.maximum(mean, _FLOOR * self.fastest_s) / first.scale_s)

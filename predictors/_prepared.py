@@ -1,0 +1,102 @@
+"""What transfer knows of a space and of other devices before anything of the new device is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hilnas.records import Architecture
+from predictors._mixture import Rows, Settings, draw_settings, log_evidence, products
+from predictors._sources import Source
+from predictors._surrogates import Surrogate, fit_surrogate, views_of_rows
+from predictors._views import Views, views_of
+from search_spaces._base import SearchSpace
+
+Array = NDArray[np.float64]
+#: Random networks of the space to which features are scaled.
+_REFERENCE = 300
+_LEAST_BASE = 0.1
+#: Sources are explained from each other with so many measurements, so often.
+_PRACTICE, _REPEATS = 10, 4
+#: How much of what sources say about scales is believed of a new device.
+_BELIEVED = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Surrogates of the sources, the scale of every feature, and settings weighted by what explains the sources."""
+
+    views: Views
+    surrogates: tuple[Surrogate, ...]
+    feature_scale: Array
+    decision_scale: float
+    settings: Settings
+
+    def rows(self, architectures: Sequence[Architecture]) -> Rows:
+        """Return the networks as the model sees them."""
+        return self.rows_of(*views_of_rows(self.views, architectures))
+
+    def rows_of(self, features: Array, decisions: Array) -> Rows:
+        """Return the networks of features (n, modes, d) and decisions (n, e) as the model sees them."""
+        return _rows(features, decisions, self.surrogates, self.feature_scale, self.decision_scale)
+
+
+def prepare(space: SearchSpace, sources: Sequence[tuple[Source, SearchSpace]], seed: int) -> Prepared:
+    """Return what sources, each with its own space, tell; without any, features alone are left."""
+    views = views_of(space)
+    surrogates = tuple(
+        fit_surrogate(source, own, views_of(own), own.reference == space.reference, seed) for source, own in sources
+    )
+    features, decisions = views_of_rows(views, reference_networks(space, seed))
+    scale = np.sqrt((features**2).mean(axis=(0, 1)))
+    varies = features.reshape(-1, features.shape[-1]).std(axis=0) > 1e-9 * np.maximum(scale, 1e-300)
+    feature_scale = np.where(varies, 1 / np.maximum(scale, 1e-300), 0.0) / np.sqrt(max(1, varies.sum()))
+    decision_scale = 1 / np.sqrt((decisions**2).sum(axis=1).mean())
+    prepared = Prepared(views, surrogates, feature_scale, float(decision_scale), draw_settings(seed))
+    same = [source for source, own in sources if own.reference == space.reference]
+    return replace(prepared, settings=_weighted(prepared, same, seed))
+
+
+def reference_networks(space: SearchSpace, seed: int) -> list[Architecture]:
+    """Return random connected networks of a space."""
+    rng = np.random.default_rng(seed)
+    drawn = [space.sample(rng) for _ in range(_REFERENCE)]
+    return [item for item, live in zip(drawn, views_of(space).connected(drawn), strict=True) if live]
+
+
+def _rows(
+    features: Array, decisions: Array, surrogates: Sequence[Surrogate], feature_scale: Array, decision_scale: float
+) -> Rows:
+    scaled = (features * feature_scale).transpose(1, 0, 2)
+    if not surrogates:
+        base = scaled.mean(axis=2)
+        base = base / np.maximum(base.mean(axis=1, keepdims=True), 1e-300)
+        return Rows(np.maximum(base, _LEAST_BASE), np.zeros((*base.shape, 0)), scaled, decisions * decision_scale)
+    relative = np.stack([item.relative(features, decisions) for item in surrogates], axis=2)
+    base = np.maximum(relative.mean(axis=2), _LEAST_BASE)
+    return Rows(base, relative / np.sqrt(len(surrogates)), scaled, decisions * decision_scale)
+
+
+def _weighted(prepared: Prepared, sources: Sequence[Source], seed: int) -> Settings:
+    """Return the settings, the likelier the better they explain each source from the others."""
+    settings = prepared.settings
+    if len(sources) < 2:
+        return settings
+    rng = np.random.default_rng(seed)
+    total = np.zeros(len(settings.noise))
+    for source in sources:
+        others = [item for item in prepared.surrogates if item.name != source.name]
+        own = next(item for item in prepared.surrogates if item.name == source.name)
+        n = min(_PRACTICE, len(source.architectures))
+        for _ in range(_REPEATS):
+            places = rng.choice(len(source.architectures), n, replace=False)
+            views = views_of_rows(prepared.views, [source.architectures[i] for i in places])
+            rows = _rows(*views, others, prepared.feature_scale, prepared.decision_scale)
+            base = rows.base[own.mode]
+            relative = source.latency_s[places] / base
+            covariances = products(rows, rows, own.mode, (base, base))
+            total += log_evidence(covariances, settings, relative / np.median(relative))[0]
+    return replace(settings, log_prior=_BELIEVED * total / (_REPEATS * len(sources)))

@@ -1,0 +1,181 @@
+"""A new device from a handful of measurements: what other devices, features and decisions say, weighed by evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from hilnas.records import Architecture
+from predictors import _design
+from predictors._base import Array, Model, Predictor
+from predictors._graph_features import FEATURES, MODES
+from predictors._mixture import PARTS, Mixture, Rows
+from predictors._prepared import Prepared, prepare, reference_networks
+from predictors._sources import Source
+from predictors._views import Views, views_of
+from profiler._plan import load_space
+from search_spaces._base import SearchSpace
+
+#: Networks chosen before the first is measured; the rest follow one by one.
+_FIRST = 4
+#: Candidates that are looked at, and those over which uncertainty is averaged.
+_CANDIDATES, _REFERENCE = 1000, 250
+
+
+class Transfer(Predictor):
+    """Gaussian processes over other devices' times, features of the graph that runs, and decisions.
+
+    Which graph the device runs (`as_trained`, `without_dead`, `live`) and how far each part is trusted is weighed by
+    its evidence. Without sources, features and decisions are left. Networks to measure are chosen so that they leave
+    least uncertainty about the rest. Intervals are conformal where enough of the measured networks were drawn at
+    random (9 for 90 %), else those of the model, and say so in `parameters`.
+    """
+
+    minimum_samples = 10
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        sources: Sequence[Mapping[str, Any]] = (),
+        seed: int = 0,
+        coverage: float = 0.9,
+    ) -> None:
+        """Store the parameters; each of `sources` is the JSON of a Source, with `space` where it is another one."""
+        super().__init__(space, seed=seed, coverage=coverage)
+        self.sources = sources
+        self._prepared: Prepared | None = None
+
+    def choose(
+        self,
+        candidates: Sequence[Architecture],
+        n: int,
+        measured: Sequence[Architecture] = (),
+        latency_s: ArrayLike = (),
+    ) -> list[int]:
+        """Return the places of up to n candidates whose measurement tells most about all; fewer where that is wise.
+
+        Before anything is measured four are chosen at most, afterwards one at a time: each changes what is best next.
+        """
+        prepared = self._prepare()
+        seen = {self.space.canonical(item) for item in measured}
+        places = self._looked_at(candidates, seen, len(measured))
+        if not places:
+            return []
+        drawn = [candidates[i] for i in places]
+        forms = [self.space.canonical(item) for item in drawn]
+        same = [[j for j, other in enumerate(forms) if other == form] for form in forms]
+        rows = prepared.rows(drawn)
+        reference = range(min(_REFERENCE, len(drawn)))
+        live = prepared.views.connected(measured) if len(measured) else np.zeros(0, bool)
+        with threadpool_limits(limits=1, user_api="blas"):
+            if live.sum() < 2:
+                chosen = _design.choose(rows, min(n, _FIRST), reference, prepared.settings, same)
+            else:
+                known = prepared.rows([item for item, is_live in zip(measured, live, strict=True) if is_live])
+                times = np.asarray(latency_s, dtype=float)[live]
+                mixture = Mixture(known, times, prepared.settings)
+                chosen = _design.choose(rows, min(n, 1), reference, prepared.settings, same, (known, mixture))
+        return [places[i] for i in chosen]
+
+    def fit(
+        self,
+        X: Sequence[Architecture],
+        y: ArrayLike,
+        *,
+        choices: Mapping[str, Any] | None = None,
+        drawn: Sequence[bool] = (),
+    ) -> Self:
+        """Learn from architectures and their seconds; `drawn` says which of them were drawn at random (none).
+
+        Raises ValueError as every predictor does.
+        """
+        if choices is None:
+            live = views_of(self.space).connected(X)
+            flags = np.array(drawn if len(drawn) else [False] * len(X), bool)[live]
+            choices = {"drawn_at_random": np.flatnonzero(flags).tolist()}
+        return super().fit(X, y, choices=choices)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return which graph runs, how much each part and source says, and what the intervals are."""
+        modes = {f"graph {name}": float(w) for name, w in zip(MODES, self._mixture.mode_weights, strict=True)}
+        return {"interval": self._interval_kind(self.coverage), **modes, **self._shares()}
+
+    def _inputs(self, views: Views, architectures: Sequence[Architecture]) -> Array:
+        return np.hstack([views.matrix("modes", architectures), views.matrix("encoding", architectures)])
+
+    def _train(self, inputs: Array, y: Array, choices: Mapping[str, Any]) -> Model:
+        mixture = Mixture(self._rows(inputs), y, self._prepare().settings)
+        return lambda rows: mixture.mean(self._rows(rows))
+
+    def _fit_models(
+        self, inputs: Array, times: Array, folds: NDArray[np.intp], choices: Mapping[str, Any] | None
+    ) -> None:
+        self.choices_ = dict(choices or {})
+        self._known = self._rows(inputs)
+        self._mixture = Mixture(self._known, times, self._prepare().settings)
+        mean, deviation = self._mixture.leave_one_out()
+        drawn = list(self.choices_.get("drawn_at_random", ()))
+        relative = deviation / np.maximum(mean, self._mixture.fastest_s / 3)
+        self.residuals_ = np.log(times / np.maximum(mean, self._mixture.fastest_s / 3))
+        #: How many of its standard deviations the model was off for each network that was drawn at random.
+        self._scores = np.sort(np.abs(self.residuals_ / relative)[drawn])
+        self._model = lambda rows: self._mixture.mean(self._rows(rows))
+
+    def _with_bounds(self, inputs: Array, coverage: float) -> tuple[Array, Array, Array]:
+        mean, deviation = self._mixture.moments(self._rows(inputs))
+        if self._interval_kind(coverage) == "conformal":
+            times = float(self._scores[_rank(len(self._scores), coverage) - 1])
+        else:
+            times = float(norm.ppf((1 + coverage) / 2))
+        width = times * deviation / mean
+        return mean, mean * np.exp(-width), mean * np.exp(width)
+
+    def _interval_kind(self, coverage: float) -> str:
+        """Return `conformal` where enough networks were drawn at random for the coverage, else `model`."""
+        return "conformal" if _rank(len(self._scores), coverage) <= len(self._scores) else "model"
+
+    def _shares(self) -> dict[str, float]:
+        """Return which share of the spread of predictions over the space each source and part brings."""
+        reference = self._prepare().rows(reference_networks(self.space, self.seed))
+        total = self._mixture.contributions(reference)
+        names = [f"source {item.name}" for item in self._prepare().surrogates]
+        parts = [name for name in PARTS if name not in ("constant", "sources")]
+        return dict(zip([*names, *(f"part {name}" for name in parts)], total.tolist(), strict=True))
+
+    def _prepare(self) -> Prepared:
+        if self._prepared is None:
+            self._prepared = prepare(self.space, [_source(item, self.space) for item in self.sources], self.seed)
+        return self._prepared
+
+    def _rows(self, inputs: Array) -> Rows:
+        n = len(MODES) * len(FEATURES)
+        features = inputs[:, :n].reshape(len(inputs), len(MODES), len(FEATURES))
+        return self._prepare().rows_of(features, inputs[:, n:])
+
+    def _looked_at(self, candidates: Sequence[Architecture], seen: set[str], n_measured: int) -> list[int]:
+        """Return the places of candidates to look at: connected ones, of forms that are not measured."""
+        found = []
+        for place in np.random.default_rng([self.seed, n_measured]).permutation(len(candidates)):
+            item = candidates[place]
+            if self.space.canonical(item) not in seen and views_of(self.space).connected([item])[0]:
+                found.append(int(place))
+            if len(found) == _CANDIDATES:
+                break
+        return found
+
+
+def _rank(n: int, coverage: float) -> int:
+    """Return which of n scores, from the smallest, bounds a further one with this probability (split conformal)."""
+    return max(1, math.ceil(coverage * (n + 1)))
+
+
+def _source(values: Mapping[str, Any], space: SearchSpace) -> tuple[Source, SearchSpace]:
+    own = load_space(values["space"]) if values.get("space") else space
+    return Source.from_json(values, own), own
