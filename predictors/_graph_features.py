@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,12 @@ def mode_features(graph: Graph) -> NDArray[np.float64]:
     """Return the features of the graph in each of MODES, shape (len(MODES), len(FEATURES)); 0 where nothing is left."""
     if not graph.connected:
         return np.zeros((len(MODES), len(FEATURES)))
-    return np.stack([graph_features(item) for item in (graph, graph.without_dead(), graph.live())])
+    found = [graph_features(graph)]
+    for before, after in pairwise((graph, graph.without_dead(), graph.live())):
+        # Most networks have nothing to leave out.
+        same = len(after.calls) == len(before.calls) and after.calls == before.calls
+        found.append(found[-1] if same else graph_features(after))
+    return np.stack(found)
 
 
 @lru_cache(maxsize=4096)
@@ -78,7 +84,7 @@ def _of_block(block: Block) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=4096)
-def _block_path(block: Block) -> NDArray[np.float64]:
+def _block_path(block: Block) -> tuple[float, float, float]:
     """Return operators, operators with weights and multiply-adds on a block's longest path, each by itself."""
     folded = set(block.folded.values())
     paths: dict[str, NDArray[np.float64]] = {}
@@ -88,26 +94,18 @@ def _block_path(block: Block) -> NDArray[np.float64]:
             own[:] = 1, operator.macs > 0, operator.macs
         before = [paths[name] for name in operator.inputs if name in paths]
         paths[operator.name] = own + (np.max(before, axis=0) if before else 0.0)
-    return paths[block.operators[-1].name]
+    operators, weights, macs = paths[block.operators[-1].name].tolist()
+    return operators, weights, macs
 
 
 def _paths(graph: Graph) -> NDArray[np.float64]:
     paths = {"input": (0.0, 0.0, 0.0)}
     for call in graph.calls:
-        own = _path_tuple(call.block)
+        operators, weights, macs = _block_path(call.block)
         before = [paths[name] for name in call.inputs]
-        paths[call.name] = (
-            own[0] + max((item[0] for item in before), default=0.0),
-            own[1] + max((item[1] for item in before), default=0.0),
-            own[2] + max((item[2] for item in before), default=0.0),
-        )
+        longest = tuple(map(max, *before)) if len(before) > 1 else (*before, (0.0, 0.0, 0.0))[0]
+        paths[call.name] = (operators + longest[0], weights + longest[1], macs + longest[2])
     return np.array(paths[graph.output])
-
-
-@lru_cache(maxsize=4096)
-def _path_tuple(block: Block) -> tuple[float, float, float]:
-    operators, weights, macs = _block_path(block).tolist()
-    return operators, weights, macs
 
 
 def _tensors(graph: Graph) -> list[float]:

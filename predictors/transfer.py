@@ -65,12 +65,15 @@ class Transfer(Predictor):
         """
         prepared = self._prepare()
         seen = {self.space.canonical(item) for item in measured}
-        places = self._looked_at(candidates, seen, len(measured))
+        places = self._looked_at(candidates, seen)
         if not places:
             return []
         drawn = [candidates[i] for i in places]
         forms = [self.space.canonical(item) for item in drawn]
-        same = [[j for j, other in enumerate(forms) if other == form] for form in forms]
+        places_of: dict[str, list[int]] = {}
+        for i, form in enumerate(forms):
+            places_of.setdefault(form, []).append(i)
+        same = [places_of[form] for form in forms]
         rows = prepared.rows(drawn)
         reference = range(min(_REFERENCE, len(drawn)))
         live = prepared.views.connected(measured) if len(measured) else np.zeros(0, bool)
@@ -159,10 +162,10 @@ class Transfer(Predictor):
         features = inputs[:, :n].reshape(len(inputs), len(MODES), len(FEATURES))
         return self._prepare().rows_of(features, inputs[:, n:])
 
-    def _looked_at(self, candidates: Sequence[Architecture], seen: set[str], n_measured: int) -> list[int]:
+    def _looked_at(self, candidates: Sequence[Architecture], seen: set[str]) -> list[int]:
         """Return the places of candidates to look at: connected ones, of forms that are not measured."""
         found = []
-        for place in np.random.default_rng([self.seed, n_measured]).permutation(len(candidates)):
+        for place in np.random.default_rng(self.seed).permutation(len(candidates)):
             item = candidates[place]
             if self.space.canonical(item) not in seen and views_of(self.space).connected([item])[0]:
                 found.append(int(place))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from profiler._campaign import CampaignResult
     from profiler._comparison import Ratio
     from profiler._layers import LayerProfile
+    from profiler._training_table import TrainingRequest
     from profiler._workspace import Workspace
 
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 @click.option("--shape", "shapes", multiple=True, metavar="[NAME=]1x3x224x224", help="Shape of an input of a model.")
 @click.option("--argument", "arguments", multiple=True, metavar="NAME=VALUE", help="What a --model function is given.")
 @click.option("--static", metavar="MODEL", help="Print the costs of every layer; no device, nothing is run.")
+@click.option("--train", type=click.IntRange(1), metavar="N", help="With --static: memory of training with N examples.")
+@click.option("--optimiser", default="sgd", show_default=True, help="With --train: what learns the weights.")
+@click.option("--order", type=click.IntRange(1, 2), help="With --train: the architecture is learned too, as in DARTS.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--invocations", type=click.IntRange(1), help="Invocations a workload gets at least.")
 @click.option("--rate", metavar="RATE", help="Pace the calls as in use, e.g. 10/s: clocks fall between them.")
@@ -55,6 +59,9 @@ def profile(
     shapes: tuple[str, ...],
     arguments: tuple[str, ...],
     static: str | None,
+    train: int | None,
+    optimiser: str,
+    order: int | None,
     seed: int,
     invocations: int | None,
     rate: str | None,
@@ -79,13 +86,18 @@ def profile(
       hilnas profile local_cpu --model a.onnx --rate 10/s
       hilnas profile orin --model a.onnx --energy --per-layer
       hilnas profile local_cpu --model my_nets:small --argument width=16 --shape 1x3x96x96
-      hilnas profile --static my_nets:small --shape 1x3x96x96
+      hilnas profile --static my_nets:small --shape 1x3x96x96 --train 128 --optimiser adam
     """
     if static is not None:
+        from profiler._training_table import TrainingRequest
+
         if device is not None or models or samples or blocks or architectures:
             raise UsageError("--static stands alone: nothing is measured", "", "Write hilnas profile --static MODEL")
-        _show_static(static, space, space_options, shapes, arguments, as_json)
+        training = None if train is None else TrainingRequest(train, optimiser, order)
+        _show_static(static, space, space_options, shapes, arguments, training, as_json)
         return
+    if train is not None:
+        raise UsageError("--train belongs to --static", "", "Write hilnas profile --static MODEL --train N")
     if device is None:
         raise UsageError("no device was named", "", "hilnas devices list shows them; --static MODEL needs none")
     from devices._config import find_device
@@ -293,18 +305,26 @@ def _show_static(
     space_options: tuple[str, ...],
     shapes: tuple[str, ...],
     arguments: tuple[str, ...],
+    training: TrainingRequest | None,
     as_json: bool,
 ) -> None:
     from profiler._asked import asked_model, space_options_json
     from profiler._static import COLUMNS, shown_rows, shown_totals, static_table
+    from profiler._training_table import shown_memory, training_table
 
     source = asked_model(model, shapes, arguments)
-    table = static_table(source, space, space_options_json(space_options))
+    options = space_options_json(space_options)
+    table = static_table(source, space, options)
+    memory = None if training is None else training_table(source, training, space, options)
     if as_json:
-        show_json(answer({"model": source.label, **table.to_json()}))
+        trained = {} if memory is None else {"training_memory": {key: item.to_json() for key, item in memory.items()}}
+        show_json(answer({"model": source.label, **table.to_json(), **trained}))
         return
     show_table(COLUMNS, shown_rows(table))
     show_table(("total", source.label), shown_totals(table))
+    if memory is not None and training is not None:
+        title = f"a step of training with {training.batch} examples and {training.optimiser}, MB (predicted)"
+        show_table(("memory", *memory), shown_memory(memory), title)
 
 
 def _ratios(workspace: Workspace, done: CampaignResult) -> list[Ratio]:
