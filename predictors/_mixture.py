@@ -86,15 +86,20 @@ def draw_settings(seed: int) -> Settings:
 
 def products(first: Rows, second: Rows, mode: int, bases: tuple[Array, Array]) -> Array:
     """Return the covariance of each part at scale 1 between networks, shape (5, n, m), relative to their bases."""
-    shared = first.decisions @ second.decisions.T
+    shared = _dot(first.decisions, second.decisions)
     parts = [
         np.ones_like(shared),
-        first.sources[mode] @ second.sources[mode].T,
-        first.features[mode] @ second.features[mode].T,
+        _dot(first.sources[mode], second.sources[mode]),
+        _dot(first.features[mode], second.features[mode]),
         shared,
         shared**2,
     ]
     return np.stack(parts) / np.outer(*bases)
+
+
+def _dot(first: Array, second: Array) -> Array:
+    """Return the products of rows, each the same to the last bit whatever other rows there are."""
+    return np.asarray(np.einsum("ik,jk->ij", first, second))
 
 
 def log_evidence(covariances: Array, settings: Settings, relative: Array) -> tuple[Array, Array, Array]:
@@ -133,13 +138,13 @@ class Stage:
     def means(self, rows: Rows, base: Array) -> Array:
         """Return seconds by every setting, shape (m, n)."""
         covariances = products(rows, self.measured, self.mode, (base, self.base))
-        relative = np.einsum("mg,gij,mj->mi", self.scales**2, covariances, self.weights, optimize=True)
+        relative = np.einsum("mg,gij,mj->mi", self.scales**2, covariances, self.weights)
         return np.asarray(relative * base * self.scale_s)
 
     def terms(self, rows: Rows, base: Array) -> Array:
         """Return the terms of the means, shape (m, 1 + sources + 3, n): constant, each source, the further parts."""
         covariances = products(rows, self.measured, self.mode, (base, self.base))
-        parts = np.einsum("mg,gij,mj->mgi", self.scales**2, covariances, self.weights, optimize=True) * base
+        parts = np.einsum("mg,gij,mj->mgi", self.scales**2, covariances, self.weights) * base
         weights = (self.weights / self.base) @ self.measured.sources[self.mode] * self.scales[:, [1]] ** 2
         sources = weights[:, :, None] * rows.sources[self.mode].T
         return np.asarray(np.concatenate([parts[:, :1], sources, parts[:, 2:]], axis=1) * self.scale_s)
@@ -149,7 +154,7 @@ class Stage:
         covariances = products(rows, self.measured, self.mode, (base, self.base))
         crossed = np.einsum("mg,gij->mij", self.scales**2, covariances)
         own = self.scales**2 @ own_products(rows, self.mode, base)
-        explained = np.einsum("mij,mij->mi", crossed @ self.inverses, crossed)
+        explained = np.einsum("mij,mjk,mik->mi", crossed, self.inverses, crossed)
         relative = np.maximum(own - explained, 0.0) + self.noise[:, None] ** 2
         return np.asarray(relative * (base * self.scale_s) ** 2)
 

@@ -24,6 +24,8 @@ from search_spaces._base import SearchSpace
 
 #: Networks chosen before the first is measured; the rest follow one by one.
 _FIRST = 4
+#: Until so many are measured, and until so sure which graph runs, what is least certain itself is measured next.
+_EXPLORED, _SURE = 10, 0.9
 #: Candidates that are looked at, and those over which uncertainty is averaged.
 _CANDIDATES, _REFERENCE = 1000, 250
 
@@ -38,6 +40,7 @@ class Transfer(Predictor):
     """
 
     minimum_samples = 10
+    _prepared: Prepared | None = None
 
     def __init__(
         self,
@@ -50,7 +53,6 @@ class Transfer(Predictor):
         """Store the parameters; each of `sources` is the JSON of a Source, with `space` where it is another one."""
         super().__init__(space, seed=seed, coverage=coverage)
         self.sources = sources
-        self._prepared: Prepared | None = None
 
     def choose(
         self,
@@ -84,6 +86,9 @@ class Transfer(Predictor):
                 known = prepared.rows([item for item, is_live in zip(measured, live, strict=True) if is_live])
                 times = np.asarray(latency_s, dtype=float)[live]
                 mixture = Mixture(known, times, prepared.settings)
+                if len(times) < _EXPLORED or mixture.mode_weights.max() < _SURE:
+                    mean, deviation = mixture.moments(rows)
+                    return [places[int(np.argmax(deviation / mean))]]
                 chosen = _design.choose(rows, min(n, 1), reference, prepared.settings, same, (known, mixture))
         return [places[i] for i in chosen]
 
