@@ -1,0 +1,159 @@
+"""Transfer to a new device: what it finds out from few measurements, and what it says of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from scipy.stats import spearmanr
+
+from hilnas.cli import cli
+from hilnas.errors import UsageError
+from predictors._graph_features import FEATURES, MODES, mode_features
+from predictors._sources import Source, source_of
+from predictors.transfer import Transfer
+from search_spaces.nasbench201 import NasBench201
+
+SPACE = NasBench201()
+POOL = [item for item in SPACE.sample_distinct(420, seed=1) if SPACE.graph(item).connected]
+COSTS = {"n_conv3x3": 5e-5, "n_conv1x1": 2e-5, "n_pool": 3e-5, "n_add": 1e-5, "macs_conv3x3": 2e-12}
+
+
+def times(mode: str, **changed: float) -> np.ndarray:
+    """Return what a device takes that runs one of the graphs, with 1 % of noise."""
+    costs = {**COSTS, **changed}
+    rows = np.stack([mode_features(SPACE.graph(item))[MODES.index(mode)] for item in POOL])
+    found = 5e-4 + sum(rows[:, FEATURES.index(name)] * cost for name, cost in costs.items())
+    noise = np.random.default_rng(len(changed)).normal(1.0, 0.01, len(POOL))
+    return np.asarray(found * noise)
+
+
+def source(name: str, values: np.ndarray) -> dict[str, object]:
+    return Source(name, tuple(POOL[:200]), values[:200]).to_json()
+
+
+def measured(predictor: Transfer, truth: np.ndarray, n: int) -> list[int]:
+    chosen: list[int] = []
+    while len(chosen) < n:
+        chosen += predictor.choose(POOL, n - len(chosen), [POOL[i] for i in chosen], truth[chosen])
+    return chosen
+
+
+SOURCES = [
+    source("slow_convolutions", times("as_trained", n_conv3x3=2e-4)),
+    source("slow_pools", times("as_trained", n_pool=2e-4)),
+    source("converted", times("live", n_add=5e-5)),
+]
+
+
+def test_ten_measurements_rank_a_device_like_a_source() -> None:
+    truth = 3 * times("as_trained", n_pool=2.2e-4)
+    predictor = Transfer(SPACE, sources=SOURCES)
+    chosen = measured(predictor, truth, 10)
+    assert len(set(chosen)) == 10
+    predictor.fit([POOL[i] for i in chosen], truth[chosen])
+    found = predictor.predict(POOL[200:])
+    assert spearmanr(found.mean_s, truth[200:]).statistic > 0.97
+    assert np.mean(np.abs(found.mean_s / truth[200:] - 1) < 0.1) > 0.9
+    shares = {key: value for key, value in predictor.parameters().items() if key.startswith("source")}
+    assert max(shares, key=shares.__getitem__) == "source slow_pools"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_evidence_finds_the_graph_that_runs(mode: str) -> None:
+    truth = times(mode, n_add=3e-5)
+    predictor = Transfer(SPACE, sources=SOURCES)
+    chosen = measured(predictor, truth, 16)
+    predictor.fit([POOL[i] for i in chosen], truth[chosen])
+    assert predictor.parameters()[f"graph {mode}"] > 0.9
+
+
+def test_without_sources_features_are_left() -> None:
+    truth = times("live")
+    predictor = Transfer(SPACE)
+    chosen = measured(predictor, truth, 14)
+    predictor.fit([POOL[i] for i in chosen], truth[chosen])
+    assert spearmanr(predictor.predict(POOL).mean_s, truth).statistic > 0.9
+
+
+def test_networks_of_one_form_are_measured_once() -> None:
+    twins = [POOL[0]] * 5 + POOL[1:4]
+    chosen = Transfer(SPACE, sources=SOURCES).choose(twins, 8)
+    assert len({twins[i].text for i in chosen}) == len(chosen)
+
+
+@pytest.mark.parametrize(("n_drawn", "kind"), [(0, "model"), (8, "model"), (9, "conformal")])
+def test_intervals_say_what_they_are(n_drawn: int, kind: str) -> None:
+    truth = times("as_trained")
+    n = 12
+    predictor = Transfer(SPACE, sources=SOURCES).fit(
+        POOL[:n], truth[:n], drawn=[False] * (n - n_drawn) + [True] * n_drawn
+    )
+    assert predictor.parameters()["interval"] == kind
+    found = predictor.predict(POOL[:50])
+    assert np.all((found.lower_s < found.mean_s) & (found.mean_s < found.upper_s))
+
+
+def test_conformal_intervals_cover_on_average() -> None:
+    truth = times("as_trained", n_pool=1e-4)
+    inside = []
+    for seed in range(12):
+        order = np.random.default_rng(seed).permutation(len(POOL))
+        drawn, rest = order[:20], order[20:]
+        predictor = Transfer(SPACE, sources=SOURCES, seed=seed)
+        predictor.fit([POOL[i] for i in drawn], truth[drawn], drawn=[True] * 20)
+        found = predictor.predict([POOL[i] for i in rest])
+        inside.append(np.mean((found.lower_s <= truth[rest]) & (truth[rest] <= found.upper_s)))
+    assert 0.84 < np.mean(inside) < 0.97
+
+
+def test_a_source_of_few_networks_is_refused() -> None:
+    with pytest.raises(UsageError, match="too few for a source"):
+        source_of("a", {POOL[0].text: 1.0}, [item.text for item in POOL], SPACE)
+
+
+def test_graph_features_of_pruned_graphs_only_shrink() -> None:
+    counted = [i for i, name in enumerate(FEATURES) if name.startswith(("n_", "bytes_", "macs_", "weight"))]
+    for item in POOL[:100]:
+        trained, needed, live = mode_features(SPACE.graph(item))[:, counted]
+        assert np.all(trained >= needed)
+        assert np.all(needed >= live)
+
+
+def test_evaluate_prints_every_figure(tmp_path: Path) -> None:
+    truth = {"new": times("as_trained", n_pool=1e-4), "near": times("as_trained", n_pool=1.1e-4), "far": times("live")}
+    rows = [f"{item.text},{','.join(str(column[i] * 1e3) for column in truth.values())}" for i, item in enumerate(POOL)]
+    path = tmp_path / "lat.csv"
+    path.write_text("arch_str,new,near,far\n" + "\n".join(rows))
+
+    def run(*arguments: str) -> dict[str, object]:
+        done = CliRunner().invoke(cli, ["--workspace", str(tmp_path / "ws"), *arguments], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        found: dict[str, object] = json.loads(done.stdout)
+        return found
+
+    run("data", "import", str(path), "--as", "lat", "--space", "nasbench201", "--unit", "ms", "--json")
+    common = ["predict", "--evaluate", "--space", "nasbench201", "--target", "table:lat/new", "--json", "--seeds", "2"]
+    sources = ["--sources", "table:lat/near,table:lat/far", "--source-samples", "100"]
+    found = run(*common, "--predictor", "transfer", *sources, "--budget", "10")
+    figures = ("spearman", "kendall", "within_5", "within_10", "mape", "coverage_90", "interval_width")
+    rates = ("violation_rate", "acceptance_rate", "best_source_spearman", "best_source_within_10")
+    for name in (*figures, *rates):
+        values = found[name]
+        assert isinstance(values, dict)
+        assert values["mean"] is not None and values["sd"] >= 0
+    assert found["spearman"]["mean"] > 0.95  # type: ignore[index]
+    assert found["best_sources"] == ["table:lat/near"]
+    assert found["n_evaluated"] < len(POOL) - 100
+    for predictor in ("gradient_boosting", "lookup_table", "macs_baseline"):
+        other = run(*common, "--predictor", predictor, "--budget", "30")
+        assert other["spearman"]["mean"] is not None  # type: ignore[index]
+        assert other["best_source_spearman"]["mean"] is None  # type: ignore[index]
+
+
+def test_evaluate_refuses_itself_as_source(tmp_path: Path) -> None:
+    arguments = ["--workspace", str(tmp_path), "predict", "--evaluate", "--target", "table:a/b", "local_cpu"]
+    assert isinstance(CliRunner().invoke(cli, arguments, standalone_mode=False).exception, UsageError)
