@@ -216,12 +216,11 @@ class _Campaign:
             self._workspace.artifacts.evict(keep=frozenset())
 
     def _measure_latencies(self, session: Session) -> None:
-        if not self.pending():
-            return
+        """Go round by round; the last sentinel may show a drift that puts what was decided back in question."""
         while pending := self.pending():
             self._round(session, pending)
-        if self._protocol.sentinel_every:
-            self._take_all(session, [_Task(sentinel_workload(), 1, "sentinel")])
+            if self._protocol.sentinel_every and not self.pending():
+                self._take_all(session, [_Task(sentinel_workload(), 1, "sentinel")])
 
     def _need_same(self, environment: Environment) -> None:
         """Raise DeviceError when the device is not what it was when the campaign began."""

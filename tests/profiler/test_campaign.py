@@ -1,6 +1,7 @@
 """Campaigns on scripted devices: interleaving, verdicts, resuming."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,13 @@ def test_drift_of_the_device_is_seen_by_the_sentinel(workspace):
     assert done.summary.noise_floor > 0.03
     assert done.summary.rejected > 0
     assert any("drift" in cause for cause in done.summary.causes.values())
+
+
+def test_drift_that_only_the_last_sentinel_shows_leaves_nothing_undecided(workspace):
+    few = replace(MeasurementProtocol(), sentinel_every=8, max_drift=0.03)
+    done = measure(workspace, fake(drift_per_invocation=0.008), some(1), protocol=few)
+    assert done.summary.pending == 0
+    assert done.summary.ok + done.summary.rejected == 1
 
 
 def test_an_interrupted_campaign_continues_and_measures_nothing_twice(workspace, monkeypatch):
