@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces._features import kernel_class
+from search_spaces._features import kernel_class, peaks
 from search_spaces._graph import Block, Graph
 
 #: Which graph a runtime may run.
@@ -51,7 +51,7 @@ def graph_features(graph: Graph) -> NDArray[np.float64]:
     for block, n in graph.block_counts.items():
         if block.inputs:
             counted += n * _of_block(block)
-    return np.concatenate([counted, _paths(graph), _tensors(graph), [_peak_bytes(graph)]])
+    return np.concatenate([counted, _paths(graph), _tensors(graph), [peaks(graph)[0]]])
 
 
 def mode_features(graph: Graph) -> NDArray[np.float64]:
@@ -125,23 +125,3 @@ def _tensors(graph: Graph) -> list[float]:
             dependent.add(call.name)
     twice = sum(n > 1 for n in readers.values())
     return [len(by_relu), len(raw), twice, fed_by_constants]
-
-
-def _peak_bytes(graph: Graph) -> float:
-    last_use = {name: i for i, call in enumerate(graph.calls) for name in call.inputs}
-    sizes = {"input": graph.input.size_bytes}
-    dying: dict[int, list[str]] = {}
-    for name, i in last_use.items():
-        dying.setdefault(i, []).append(name)
-    alive = peak = sizes["input"]
-    for i, call in enumerate(graph.calls):
-        sizes[call.name] = _output_bytes(call.block)
-        alive += sizes[call.name]
-        peak = max(peak, alive)
-        alive -= sum(sizes[name] for name in dying.get(i, ()))
-    return float(peak)
-
-
-@lru_cache(maxsize=4096)
-def _output_bytes(block: Block) -> int:
-    return block.output.size_bytes

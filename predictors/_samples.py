@@ -97,10 +97,10 @@ def measure_samples(
     return done.run_id, samples
 
 
-def table_samples(workspace: Workspace, address: str, space: SearchSpace, n: int, seed: int, skip: set[str]) -> Samples:
-    """Return n random connected architectures of a table's time column, no two of one canonical form, none in `skip`.
+def time_column(workspace: Workspace, address: str, space: SearchSpace) -> dict[str, float]:
+    """Return architecture text -> seconds of a table's column, where there are any.
 
-    Raises UsageError for a column that holds no times or belongs to another space, and when there are too few.
+    Raises UsageError for a column that holds no times or belongs to another space.
     """
     column = workspace.store.column_at(address)
     if column.dimension != "time":
@@ -109,7 +109,16 @@ def table_samples(workspace: Workspace, address: str, space: SearchSpace, n: int
         )
     if column.space != space.name:
         raise UsageError(f"{address} belongs to {column.space}, not to {space.name}", "", f"Add --space {column.space}")
-    texts = sorted(text for text, value in column.values.items() if value > 0)
+    return {text: value for text, value in column.values.items() if value > 0}
+
+
+def table_samples(workspace: Workspace, address: str, space: SearchSpace, n: int, seed: int, skip: set[str]) -> Samples:
+    """Return n random connected architectures of a table's time column, no two of one canonical form, none in `skip`.
+
+    Raises UsageError for a column that holds no times or belongs to another space, and when there are too few.
+    """
+    values = time_column(workspace, address, space)
+    texts = sorted(values)
     forms = set(skip)
     found: list[Architecture] = []
     for place in np.random.default_rng(seed).permutation(len(texts)):
@@ -123,7 +132,7 @@ def table_samples(workspace: Workspace, address: str, space: SearchSpace, n: int
             break
     if len(found) < n:
         raise UsageError(f"{address} has {len(found)} usable architectures, not {n}", "", "Ask for fewer.")
-    times = np.array([column.values[item.text] for item in found])
+    times = np.array([values[item.text] for item in found])
     return Samples(tuple(found), times, ((),) * len(found))
 
 

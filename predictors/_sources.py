@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hilnas.errors import UsageError
 from hilnas.records import Architecture
-from predictors._samples import is_table, recorded_samples
+from predictors._samples import is_table, recorded_samples, time_column
 from profiler._workspace import Workspace
 from search_spaces._base import SearchSpace
 
@@ -50,12 +50,7 @@ def read_values(workspace: Workspace, device: str, space: SearchSpace) -> dict[s
     if not is_table(device):
         found = recorded_samples(workspace, device, space)
         return {item.text: float(value) for item, value in zip(found.architectures, found.latency_s, strict=True)}
-    column = workspace.store.column_at(device)
-    if column.dimension != "time":
-        raise UsageError(f"{device} holds {column.dimension}, not times", "", "See: hilnas data list")
-    if column.space != space.name:
-        raise UsageError(f"{device} belongs to {column.space}, not to {space.name}", "", f"Add --space {column.space}")
-    return {text: value for text, value in column.values.items() if value > 0}
+    return time_column(workspace, device, space)
 
 
 def source_of(name: str, values: Mapping[str, float], texts: Sequence[str], space: SearchSpace) -> Source:

@@ -36,10 +36,10 @@ class Views:
 
     connected    1 where the output depends on the input, else 0; shape (n, 1)
     runtime      physical features and kernels of the graph a runtime is left with
-    live_blocks  uses of every block in that graph, in the order of `space.blocks()`; none where graphs are traced
     modes        what a runtime has to do, for each graph it may run, one after the other
     costed       how often every block is paid for in each of GRAPHS, one graph after the other
-    as_trained   uses of every block with nothing removed, and the encoding: for devices that run dead operators too
+    as_trained   uses of every block (none where graphs are traced) with nothing removed, and the encoding: for
+                 devices that run dead operators too
     encoding     one-hot decisions
     macs         multiply-adds of the live graph and of the graph as trained; shape (n, 2)
     """
@@ -54,7 +54,6 @@ class Views:
             "connected": lambda item: np.array([float(self._graph(item).connected)]),
             "runtime": self._runtime,
             "as_trained": self._as_trained,
-            "live_blocks": lambda item: self._blocks(self._graph(item).live()),
             "modes": lambda item: mode_features(self._graph(item)).ravel(),
             "costed": self._costed,
             "encoding": space.encode,

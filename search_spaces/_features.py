@@ -50,7 +50,7 @@ def physical_features(graph: Graph) -> NDArray[np.float64]:
     intensity = macs / (activation_bytes + weight_bytes)
     relu_reads = {call.inputs[0]: call.block for call in live.calls if call.block.operators[0].kind == "relu"}
     relu_bytes = sum(block.inputs[0].size_bytes for block in relu_reads.values())
-    rest = (macs, activation_bytes, intensity, len(relu_reads), relu_bytes, _depth(live), *_peaks(live))
+    rest = (macs, activation_bytes, intensity, len(relu_reads), relu_bytes, _depth(live), *peaks(live))
     return np.concatenate([counted, rest])
 
 
@@ -95,7 +95,7 @@ def _block_depth(block: Block) -> int:
     return depth[block.operators[-1].name]
 
 
-def _peaks(graph: Graph) -> tuple[int, int]:
+def peaks(graph: Graph) -> tuple[int, int]:
     """Return the most bytes and the most tensors between blocks alive at once when calls run in order."""
     last_use = {name: i for i, call in enumerate(graph.calls) for name in call.inputs}
     dying: dict[int, list[str]] = {}
