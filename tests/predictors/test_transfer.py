@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from scipy.stats import spearmanr
+from scipy.stats import multivariate_normal, spearmanr
 
 from hilnas.cli import cli
 from hilnas.errors import UsageError
 from predictors._graph_features import FEATURES, MODES, mode_features
+from predictors._mixture import Settings, fit_stage, products
+from predictors._prepared import prepare
 from predictors._sources import Source, source_of
 from predictors.transfer import Transfer
 from search_spaces.nasbench201 import NasBench201
@@ -80,9 +82,24 @@ def test_without_sources_features_are_left() -> None:
 
 
 def test_networks_of_one_form_are_measured_once() -> None:
-    twins = [POOL[0]] * 5 + POOL[1:4]
-    chosen = Transfer(SPACE, sources=SOURCES).choose(twins, 8)
+    twins = [POOL[0]] * 5 + POOL[1:3]
+    chosen = Transfer(SPACE, sources=SOURCES).choose(twins, 4)
+    assert len(chosen) == 3
     assert len({twins[i].text for i in chosen}) == len(chosen)
+
+
+def test_evidence_is_the_density_of_the_times() -> None:
+    """Of the times, not of what they are relative to: the graphs' bases differ."""
+    prepared = prepare(SPACE, [], 0)
+    rows, truth = prepared.rows(POOL[:5]), times("live")[:5]
+    settings = Settings(prepared.settings.scales[:1], prepared.settings.noise[:1], np.zeros(1))
+    base = rows.base[2]
+    stage = fit_stage(2, rows, base, truth, settings)
+    parts = products(rows, rows, 2, (base, base))
+    covariance = np.einsum("g,gij->ij", settings.scales[0] ** 2, parts) + (settings.noise[0] ** 2 + 1e-9) * np.eye(5)
+    unit = base * stage.scale_s
+    expected = multivariate_normal(cov=covariance * np.outer(unit, unit), allow_singular=True).logpdf(truth)
+    assert stage.log_weights[0] == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(("n_drawn", "kind"), [(0, "model"), (8, "model"), (9, "conformal")])
