@@ -1,8 +1,8 @@
-"""Other devices' times of one space: what a predictor of a new device starts from."""
+"""Other devices' times: what a predictor of a new device starts from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilnas.errors import UsageError
-from hilnas.records import Architecture
+from hilnas.records import Architecture, canonical_json
 from predictors._samples import is_table, recorded_samples, time_column
+from profiler._plan import load_space
+from profiler._source_pack import load_pack, shipped_packs
 from profiler._workspace import Workspace
 from search_spaces._base import SearchSpace
 
 #: A device with fewer connected architectures is no source.
 MIN_SAMPLES = 20
+#: So many architectures of a source are used: the same ones of every source that has them.
+_MAX_SAMPLES = 900
+_PACK = "source_pack:"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +48,12 @@ class Source:
 
 
 def read_values(workspace: Workspace, device: str, space: SearchSpace) -> dict[str, float]:
-    """Return architecture text -> seconds of a device's records or of a table's time column.
+    """Return architecture text -> seconds of a device's records, a table's time column or `source_pack:NAME/DEVICE`.
 
     Raises UsageError for a column of another space or of something else than times.
     """
+    if device.startswith(_PACK):
+        return _pack_values(device, space)
     if not is_table(device):
         found = recorded_samples(workspace, device, space)
         return {item.text: float(value) for item, value in zip(found.architectures, found.latency_s, strict=True)}
@@ -61,5 +68,76 @@ def source_of(name: str, values: Mapping[str, float], texts: Sequence[str], spac
         raise UsageError(
             f"{name} has {len(usable)} usable architectures: too few for a source",
             f"At least {MIN_SAMPLES} are needed.",
+            "See what there is: hilnas runs list, hilnas data list",
         )
     return Source(name, tuple(usable), np.array([values[item.text] for item in usable]))
+
+
+def split_source(text: str) -> tuple[str, str | None]:
+    """Return the device that `DEVICE` or `DEVICE@SPACE` names, and the space where it is another one."""
+    device, at, space = text.rpartition("@")
+    return (device, space) if at else (text, None)
+
+
+def find_sources(
+    workspace: Workspace, space: SearchSpace, target: str, names: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """Return the sources for a target as JSON values, with `space` where they are of another one.
+
+    None asks for every other device of the workspace with enough usable architectures of the space, and for the packs
+    that ship. Raises UsageError for a name that is no source, or is the target itself.
+    """
+    if names is not None:
+        return [_named(workspace, space, target, name) for name in names]
+    found = []
+    for name in _others(workspace, space, target):
+        try:
+            found.append(_read(workspace, name, space).to_json())
+        except UsageError:
+            continue  # too few of its architectures are usable
+    return found
+
+
+def _named(workspace: Workspace, space: SearchSpace, target: str, name: str) -> dict[str, Any]:
+    device, other = split_source(name)
+    own = space if other is None else load_space(other)
+    if device == target and own.reference == space.reference:
+        raise UsageError(f"{target} cannot be a source of itself", "", "Leave it out of --sources.")
+    found = _read(workspace, device, own).to_json()
+    return found if other is None else {**found, "name": name, "space": own.reference}
+
+
+def _read(workspace: Workspace, device: str, space: SearchSpace) -> Source:
+    values = read_values(workspace, device, space)
+    texts = sorted(values)
+    places = np.random.default_rng(0).permutation(len(texts))[:_MAX_SAMPLES]
+    return source_of(device, values, [texts[i] for i in sorted(places)], space)
+
+
+def _others(workspace: Workspace, space: SearchSpace, target: str) -> Iterator[str]:
+    """Yield all that may be a source of the target: recorded devices, columns of times, packs that are not imported."""
+    runs = {row.device for row in workspace.store.campaigns() if row.space == space.name}
+    columns = [item for item in workspace.store.table_columns() if item.space == space.name]
+    tables = {item.address for item in columns if item.dimension == "time"}
+    yield from sorted({name for name in runs if not name.startswith(("table:", "run:"))} - {target})
+    yield from sorted(tables - {target})
+    for name in shipped_packs():
+        pack = load_pack(name)
+        if pack.provenance.get("space") != space.name:
+            continue
+        for device in pack.tables:
+            if device != target and f"table:{name}/{device}" not in {*tables, target}:
+                yield f"{_PACK}{name}/{device}"
+
+
+def _pack_values(address: str, space: SearchSpace) -> dict[str, float]:
+    """Return the times of `source_pack:NAME/DEVICE`; none where the pack was measured with other options."""
+    name, _, device = address.removeprefix(_PACK).partition("/")
+    pack = load_pack(name)
+    values = pack.latencies(device)
+    if pack.provenance.get("space") != space.name:
+        raise UsageError(f"{address} is not of {space.name}", "", f"Write {address}@{pack.provenance.get('space')}")
+    options = canonical_json(dict(space.options))
+    if pack.provenance.get("space_options", options) != options:
+        return {}
+    return {space.parse(text).text: value for text, value in values.items()}
