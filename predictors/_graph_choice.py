@@ -1,9 +1,12 @@
-"""Which graph a runtime runs: the same network costed in four ways, for cross-validation to choose from.
+"""Which graph a runtime runs: the same network costed in five ways, for cross-validation to choose from.
 
-as_trained  every block that was trained, those included that reach no output or depend on no input
-live        dead blocks and constants removed
-shared      live, and what has no weights computed once for each input
-fused       shared, and one sum taken over by each convolution whose only reader it is
+What is left of the graph is one of `_graph_features.MODES`; where constants are folded, more may be merged:
+
+as_trained    every block that was trained, those included that reach no output or depend on no input
+without_dead  without blocks that reach no output; what depends on no input runs
+live          without either
+shared        live, and what has no weights computed once for each input
+fused         shared, and one sum taken over by each convolution whose only reader it is
 """
 
 from __future__ import annotations
@@ -11,10 +14,12 @@ from __future__ import annotations
 from collections import Counter
 from functools import lru_cache
 
+from predictors._graph_features import MODES, graphs_of
 from search_spaces._graph import Block, Call, Graph
 
+_FOLDED, *_OTHERS = reversed(MODES)
 #: From the likeliest on; the first of equals is taken.
-GRAPHS = ("live", "shared", "fused", "as_trained")
+GRAPHS = (_FOLDED, "shared", "fused", *_OTHERS)
 
 
 Costed = dict[Block, float]
@@ -25,17 +30,16 @@ def costed_blocks(graph: Graph) -> dict[str, Costed]:
 
     Constants are no blocks.
     """
-    live = graph.live()
-    shared = shared_calls(live)
+    left = dict(zip(MODES, graphs_of(graph), strict=True))
+    shared = shared_calls(left[_FOLDED])
     paid = Counter(call.block for call in shared)
     saved: Counter[Block] = Counter()
     for call in _fused_sums(shared, graph.output):
         saved[call.block] += 1
     return {
-        "live": _counted(live.block_counts),
+        **{name: _counted(item.block_counts) for name, item in left.items()},
         "shared": _counted(paid),
         "fused": {block: n - saved[block] / max(_adds(block), 1) for block, n in paid.items()},
-        "as_trained": {block: float(n) for block, n in graph.block_counts.items() if block.inputs},
     }
 
 
@@ -54,7 +58,7 @@ def shared_calls(live: Graph) -> list[Call]:
 
 
 def _counted(counts: Counter[Block]) -> Costed:
-    return {block: float(n) for block, n in counts.items()}
+    return {block: float(n) for block, n in counts.items() if block.inputs}
 
 
 def _fused_sums(calls: list[Call], output: str) -> list[Call]:

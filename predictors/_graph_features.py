@@ -39,6 +39,11 @@ FEATURES = (
 )
 
 
+def graphs_of(graph: Graph) -> tuple[Graph, ...]:
+    """Return the graph that runs in each of MODES."""
+    return graph, graph.without_dead(), graph.live()
+
+
 def graph_features(graph: Graph) -> NDArray[np.float64]:
     """Return the features of a graph as it stands, shape (len(FEATURES),).
 
@@ -59,7 +64,7 @@ def mode_features(graph: Graph) -> NDArray[np.float64]:
     if not graph.connected:
         return np.zeros((len(MODES), len(FEATURES)))
     found = [graph_features(graph)]
-    for before, after in pairwise((graph, graph.without_dead(), graph.live())):
+    for before, after in pairwise(graphs_of(graph)):
         # Most networks have nothing to leave out.
         same = len(after.calls) == len(before.calls) and after.calls == before.calls
         found.append(found[-1] if same else graph_features(after))

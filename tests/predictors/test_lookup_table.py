@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from devices._config import parse_config
 from predictors._entries import BlockEntry, one_environment, runtime_text
 from predictors._graph_choice import GRAPHS, costed_blocks, shared_calls
+from predictors._graph_features import MODES
 from predictors._linear import fit_line
 from predictors._samples import block_entries
 from predictors._table_choices import CORRECTIONS, held_out_errors, left_out, simplest
@@ -61,6 +62,19 @@ def test_a_pooling_of_the_same_tensor_is_paid_once():
     assert kinds["fused"]["sum3"] == pytest.approx(1.5)
 
 
+def test_what_constants_feed_is_paid_for_until_they_are_folded():
+    """The convolution reads a node without operations; the pooling reaches no output."""
+    graph = cell("|none~0|+|avg_pool_3x3~0|none~1|+|skip_connect~0|nor_conv_1x1~1|none~2|")
+    kinds = {
+        name: {block.kind for block in costed_blocks(graph)[name]} & {"nor_conv_1x1", "avg_pool_3x3", "zeros"}
+        for name in GRAPHS
+    }
+    assert kinds["as_trained"] == {"nor_conv_1x1", "avg_pool_3x3"}
+    assert kinds["without_dead"] == {"nor_conv_1x1"}
+    assert kinds["live"] == kinds["shared"] == kinds["fused"] == set()
+    assert set(MODES) < set(GRAPHS)
+
+
 def test_equal_convolutions_are_not_shared():
     """They have weights of their own."""
     graph = cell("|nor_conv_1x1~0|+|nor_conv_1x1~0|none~1|+|none~0|skip_connect~1|skip_connect~2|")
@@ -83,7 +97,7 @@ def test_what_follows_a_shared_result_is_shared_too():
 def test_graphs_cost_less_and_less(seed):
     graph = SPACE.graph(SPACE.sample(np.random.default_rng(seed)))
     costs = {name: sum(n * TIMES[block.key] for block, n in costed_blocks(graph)[name].items()) for name in GRAPHS}
-    assert costs["as_trained"] >= costs["live"] >= costs["shared"] - 1e-15
+    assert costs["as_trained"] >= costs["without_dead"] >= costs["live"] >= costs["shared"] - 1e-15
     assert costs["shared"] >= costs["fused"] - 1e-15
     assert {block.key: n for block, n in costed_blocks(graph)["live"].items()} == dict(lookup_counts(graph))
     names = {"input"}
