@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 @SPACE_OPTIONS
 @click.option("--evaluate", is_flag=True, help="Judge a predictor on a device of which everything is known.")
 @click.option("--target", metavar="DEVICE", help="With --evaluate: that device, e.g. table:NAME/COLUMN.")
-@click.option("--sources", metavar="DEVICE,...", default="", help="With --evaluate: devices to learn from.")
-@click.option("--source-samples", type=click.IntRange(20), default=900, show_default=True, help="Of the sources.")
+@click.option(
+    "--sources",
+    metavar="DEVICE,...",
+    default="",
+    help="With --evaluate: devices to learn from; DEVICE@SPACE of another space.",
+)
+@click.option(
+    "--source-samples", type=click.IntRange(20), default=900, show_default=True, help="Of the sources of a space."
+)
 @click.option("--budget", type=click.IntRange(2), default=10, show_default=True, help="Measurements of the target.")
 @click.option(
     "--calibration",
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seeds", type=click.IntRange(1), default=20, show_default=True, help="Repetitions.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The first of them.")
+@click.option("--workers", type=click.IntRange(1), help="Repetitions at once.  [default: one a core]")
 @json_option
 @click.pass_obj
 def predict(
@@ -49,6 +57,7 @@ def predict(
     calibration: int | None,
     seeds: int,
     seed: int,
+    workers: int | None,
     as_json: bool,
 ) -> None:
     """Predict the latency of architectures on DEVICE, with the measured value beside it where there is one.
@@ -60,17 +69,18 @@ def predict(
     Examples:
       hilnas predict local_cpu "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
       hilnas predict --evaluate --predictor transfer --target table:new/ms --sources table:a/ms,table:b/ms --budget 10
+      hilnas predict --evaluate --space fbnet --target table:new/ms --sources table:a/ms,table:b/ms@nasbench201
     """
     from hilnas.errors import UsageError
 
     if evaluate:
         if device or architectures or not target:
             raise UsageError("--evaluate needs --target, and neither a device nor architectures beside it")
-        from predictors._trials import TrialRequest
+        from predictors._trials import TrialRequest, cores
 
         names = tuple(filter(None, (item.strip() for item in sources.split(","))))
         request = TrialRequest(predictor or "transfer", target, names, source_samples, budget, calibration, seeds, seed)
-        _evaluate(settings, space, space_options, request, as_json)
+        _evaluate(settings, space, space_options, request, workers or cores(), as_json)
         return
     if device is None or not architectures:
         raise UsageError("DEVICE and at least one ARCHITECTURE are needed", "", "See: hilnas predict --help")
@@ -119,15 +129,24 @@ def _predict(
 
 
 def _evaluate(
-    settings: Settings, space: str, space_options: tuple[str, ...], request: TrialRequest, as_json: bool
+    settings: Settings,
+    space: str,
+    space_options: tuple[str, ...],
+    request: TrialRequest,
+    workers: int,
+    as_json: bool,
 ) -> None:
-    from predictors._trials import run_trials
+    from predictors._trials import processes, run_trials
     from profiler._progress import progress_bar
     from profiler._workspace import Workspace
 
     built = load_named_space(space, space_options)
-    with Workspace.open(settings.workspace) as workspace, progress_bar(f"evaluate {request.predictor}") as progress:
-        found = run_trials(workspace, built, request, progress)
+    with (
+        Workspace.open(settings.workspace) as workspace,
+        processes(min(workers, request.seeds)) as pool,
+        progress_bar(f"evaluate {request.predictor}") as progress,
+    ):
+        found = run_trials(workspace, built, request, progress, pool)
     if as_json:
         show_json(answer({"space": space, **found.to_json()}, request.first_seed))
         return
