@@ -54,8 +54,8 @@ SOURCES = (
 
 #: Short: ranks need no more. The first invocation of a compiled network compiles it.
 PROTOCOL = MeasurementProtocol(
-    min_invocations=5,
-    max_invocations=7,
+    min_invocations=3,
+    max_invocations=5,
     relative_half_width=0.02,
     reject_half_width=0.1,
     max_warmup_s=1.0,
