@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +15,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from hilnas.errors import UsageError
 from hilnas.records import Architecture, Prediction, Provenance
+from predictors._by_decision import MOST_CELLS, Cells, Parts, Sums, all_architectures, changed_once, checked_codes
 from predictors._conformal import assign_folds, cv_plus
-from predictors._expected import all_architectures, expectation
-from predictors._views import Views, views_of
+from predictors._linear import ColumnsLine
+from predictors._views import GRAPHS_KEPT, Views, views_of
 from search_spaces._base import SearchSpace
 
 Array = NDArray[np.float64]
@@ -65,7 +69,14 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
 
     @abstractmethod
     def _train(self, inputs: Array, y: Array, choices: Mapping[str, Any]) -> Model:
-        """Return a model of times y (n,) given rows (n, d); deterministic."""
+        """Return a model of times y (n,) given rows (n, d); deterministic.
+
+        A `ColumnsLine` promises that its columns add up over the blocks of a network.
+        """
+
+    def _inputs_of_fitted(self, views: Views, architectures: Sequence[Architecture]) -> Array:
+        """Return the rows as far as the fitted models read them: columns at the end may be missing."""
+        return self._inputs(views, architectures)
 
     def _choose(self, inputs: Array, y: Array, folds: NDArray[np.intp]) -> dict[str, Any]:
         """Return what the data decide (as JSON values) by looking only at what it is given."""
@@ -117,7 +128,8 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
         # The matrices are small: more threads only wait for each other, badly so beside other work.
         with threadpool_limits(limits=1, user_api="blas"):
             self._fit_models(inputs, times, self._folds(used), choices)
-        self._expected: Array | None = None
+        self._parts: Parts | None = None
+        self._seconds: Cells | Sums | None = None
         return self
 
     def predict(self, X: Sequence[Architecture], coverage: float | None = None) -> Predictions:
@@ -126,25 +138,81 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
         Raises scikit-learn's NotFittedError before `fit`.
         """
         check_is_fitted(self, "choices_")
-        n = len(X)
-        mean, lower, upper = np.full(n, self.floor_s_), np.zeros(n), np.full(n, self.floor_s_)
-        connected = self.views_.connected(X) if n else np.zeros(0, bool)
-        if connected.any():
-            inputs = self._inputs(self.views_, [item for item, live in zip(X, connected, strict=True) if live])
-            found = self._with_bounds(inputs, self.coverage if coverage is None else coverage)
-            mean[connected], lower[connected], upper[connected] = found
-        return Predictions(mean, lower, upper, tuple(self._provenance() if live else "bound" for live in connected))
+        # Part by part: the graphs of a part are kept until all their views are made.
+        parts = [self._predict(X[i : i + GRAPHS_KEPT], coverage) for i in range(0, max(len(X), 1), GRAPHS_KEPT)]
+        return Predictions(
+            np.concatenate([part.mean_s for part in parts]),
+            np.concatenate([part.lower_s for part in parts]),
+            np.concatenate([part.upper_s for part in parts]),
+            tuple(itertools.chain.from_iterable(part.provenance for part in parts)),
+        )
+
+    def predict_codes(self, codes: ArrayLike) -> Array:
+        """Return the seconds of architectures given as their decisions, integers of shape (n, decisions).
+
+        They are the means of `predict`, shape (n,). In a small space, and where times add up over decisions, the first
+        call prepares what all others look up. Raises UsageError for codes outside the space and NotFittedError before
+        `fit`.
+        """
+        check_is_fitted(self, "choices_")
+        found = checked_codes(codes, self.space.cardinalities)
+        seconds = self._by_decision()
+        if seconds is not None:
+            return seconds.of(found)
+        return self.predict([self.space.architecture(tuple(row)) for row in found.tolist()]).mean_s
 
     def expected_cost(self, probabilities: Any) -> Any:
         """Return the expected seconds of an architecture whose decisions are drawn independently.
 
         `probabilities[i]` holds the probabilities of decision i, as numpy arrays or torch tensors; the result is of
-        the same kind and differentiable. It is exact: every architecture is predicted once, then all are weighted.
-        Raises UsageError for a space too large for that.
+        the same kind and differentiable. In a small space every architecture is predicted once, then all are weighted;
+        in a larger one times that add up over decisions are expected decision by decision. Both are exact, but that the
+        second knows no floor. Raises UsageError where neither is possible and NotFittedError before `fit`.
         """
-        if self._expected is None:
-            self._expected = self.predict(all_architectures(self.space)).mean_s.reshape(self.space.cardinalities)
-        return expectation(self._expected, probabilities)
+        check_is_fitted(self, "choices_")
+        seconds = self._by_decision()
+        if seconds is None:
+            raise UsageError(
+                f"{self.space.name} is too large for an exact expectation of {type(self).__name__}",
+                f"It has more than {MOST_CELLS} architectures, and what was fitted does not add up over its decisions.",
+                "Fit a lookup_table without correction, or macs_baseline.",
+            )
+        return seconds.expected(probabilities)
+
+    def _by_decision(self) -> Cells | Sums | None:
+        """Return the seconds of every cell of a small space, or of every choice where they add up; else None."""
+        shape = self.space.cardinalities
+        if self._seconds is None and math.prod(shape) <= MOST_CELLS:
+            self._seconds = Cells(self.predict(all_architectures(self.space)).mean_s.reshape(shape))
+        if self._seconds is None and isinstance(self._model, ColumnsLine):
+            parts = self._adding_up()
+            self._seconds = None if parts is None else Sums.of_line(self._model, parts)
+        return self._seconds
+
+    def _adding_up(self) -> Parts | None:
+        """Return how the rows that fitted models read add up over decisions; None where they do not."""
+        if self._parts is None and self.space.choices() and isinstance(self._model, ColumnsLine):
+            rows = self._inputs_of_fitted(self.views_, changed_once(self.space))
+            self._parts = Parts.of(rows, self.space.cardinalities)
+        return self._parts
+
+    def _fitted_rows(self, architectures: Sequence[Architecture]) -> Array:
+        """Return the rows that fitted models read."""
+        parts = self._adding_up()
+        if parts is None:
+            return self._inputs_of_fitted(self.views_, architectures)
+        return parts.rows(np.array([item.decisions for item in architectures]))
+
+    def _predict(self, X: Sequence[Architecture], coverage: float | None) -> Predictions:
+        n = len(X)
+        mean, lower, upper = np.full(n, self.floor_s_), np.zeros(n), np.full(n, self.floor_s_)
+        connected = self.views_.connected(X) if n else np.zeros(0, bool)
+        if connected.any():
+            used = [item for item, live in zip(X, connected, strict=True) if live]
+            inputs = self._fitted_rows(used)
+            found = self._with_bounds(inputs, self.coverage if coverage is None else coverage)
+            mean[connected], lower[connected], upper[connected] = found
+        return Predictions(mean, lower, upper, tuple(self._provenance() if live else "bound" for live in connected))
 
     def _with_bounds(self, inputs: Array, coverage: float) -> tuple[Array, Array, Array]:
         """Return seconds of rows and the bounds of their intervals, shape (n,) each."""

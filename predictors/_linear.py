@@ -30,6 +30,18 @@ class LinearModel:
         return np.maximum(self.intercept + features @ self.coefficients, self.floor)
 
 
+@dataclass(frozen=True, eq=False)
+class ColumnsLine:
+    """A linear model that reads some columns of its rows."""
+
+    line: LinearModel
+    columns: list[int]
+
+    def __call__(self, rows: Array) -> Array:
+        """Return the times of rows, shape (n,)."""
+        return self.line(rows[:, self.columns])
+
+
 def fit_ridge(features: Array, y: Array, alpha: float, robust: bool = False, base: Array | None = None) -> LinearModel:
     """Return the ridge regression of times y on features, shapes (n, d) and (n,), with squared relative errors.
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 import sklearn
+from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hilnas import __version__, plugins
@@ -63,6 +64,10 @@ class FittedPredictor:
     def predict(self, X: Sequence[Architecture], coverage: float | None = None) -> Predictions:
         """Return what the predictor predicts."""
         return self.predictor.predict(X, coverage)
+
+    def predict_codes(self, codes: ArrayLike) -> Array:
+        """Return the seconds of architectures given as decisions, as `Predictor.predict_codes` does."""
+        return self.predictor.predict_codes(codes)
 
     def expected_cost(self, probabilities: Any) -> Any:
         """Return the expected seconds of independently drawn decisions, as `Predictor.expected_cost` does."""

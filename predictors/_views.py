@@ -20,6 +20,9 @@ from search_spaces._graph import Graph
 
 Matrix = NDArray[np.float64]
 
+#: Graphs that are kept while their views are made.
+GRAPHS_KEPT = 256
+
 
 def views_of(space: SearchSpace) -> Views:
     """Return the views of a space; predictors of the same space and options share them and their rows."""
@@ -49,7 +52,8 @@ class Views:
         self._rows: dict[tuple[str, Architecture], Matrix] = {}
         blocks = () if space.traced else space.blocks()
         self._places = {block.key: i for i, block in enumerate(blocks)}
-        self._graph = lru_cache(maxsize=64)(space.graph)
+        self._chain = bool(space.choices())
+        self._graph = lru_cache(maxsize=GRAPHS_KEPT)(space.graph)
         self._make: dict[str, Callable[[Architecture], Matrix]] = {
             "connected": lambda item: np.array([float(self._graph(item).connected)]),
             "runtime": self._runtime,
@@ -65,7 +69,9 @@ class Views:
         return np.stack([self._row(view, item) for item in architectures])
 
     def connected(self, architectures: Sequence[Architecture]) -> NDArray[np.bool_]:
-        """Return which outputs depend on the input, shape (n,)."""
+        """Return which outputs depend on the input, shape (n,): that of a chain always does."""
+        if self._chain:
+            return np.ones(len(architectures), bool)
         return self.matrix("connected", architectures)[:, 0] > 0
 
     def _row(self, view: str, architecture: Architecture) -> Matrix:

@@ -14,7 +14,7 @@ from predictors._base import Array, Model, Predictor
 from predictors._entries import BlockEntry, EntryValue, one_environment
 from predictors._errors import MissingEntries
 from predictors._graph_choice import GRAPHS
-from predictors._linear import fit_line, fit_ridge
+from predictors._linear import ColumnsLine, fit_line, fit_ridge
 from predictors._suggesting import with_options
 from predictors._table_choices import CORRECTIONS, Fit, held_out_errors, left_out, simplest
 from predictors._views import Views
@@ -83,10 +83,19 @@ class LookupTable(Predictor):
     def _inputs(self, views: Views, architectures: Sequence[Architecture]) -> Array:
         """Return for each of GRAPHS the sum, then its half width, then the view `runtime`."""
         entries = self._table()
-        counts = views.matrix("costed", architectures).reshape(len(architectures), _N, len(entries))
-        sums = counts @ np.array([entry.latency_s for entry in entries])
+        counts = self._counts(views, architectures)
         variances = counts**2 @ np.array([entry.half_width_s**2 for entry in entries])
-        return np.hstack([sums, np.sqrt(variances), views.matrix("runtime", architectures)])
+        return np.hstack([_sums(counts, entries), np.sqrt(variances), views.matrix("runtime", architectures)])
+
+    def _inputs_of_fitted(self, views: Views, architectures: Sequence[Architecture]) -> Array:
+        """Return the sums alone where no correction reads more: the view `runtime` takes longest."""
+        if self.choices_["correction"] != "none":
+            return self._inputs(views, architectures)
+        return _sums(self._counts(views, architectures), self._table())
+
+    def _counts(self, views: Views, architectures: Sequence[Architecture]) -> Array:
+        """Return how often each block is paid for in each of GRAPHS, shape (n, GRAPHS, blocks)."""
+        return views.matrix("costed", architectures).reshape(len(architectures), _N, -1)
 
     def _choose(self, inputs: Array, y: Array, folds: NDArray[np.intp]) -> dict[str, Any]:
         if self.graph not in ("auto", *GRAPHS):
@@ -159,6 +168,10 @@ class LookupTable(Predictor):
         return entries
 
 
+def _sums(counts: Array, entries: Sequence[BlockEntry]) -> Array:
+    return np.asarray(counts @ np.array([entry.latency_s for entry in entries]))
+
+
 _NONE: Mapping[str, Any] = {"correction": "none", "correction_alpha": None}
 
 
@@ -171,7 +184,7 @@ def _fit(choices: Mapping[str, Any]) -> Fit:
     def train(inputs: Array, y: Array) -> Model:
         line = fit_line(inputs[:, column], y, intercept)
         if alpha is None:
-            return lambda rows: line(rows[:, column])
+            return ColumnsLine(line, column)
         added = fit_ridge(inputs[:, shown], y, alpha, robust=True, base=line(inputs[:, column]))
         return lambda rows: np.maximum(line(rows[:, column]) + added(rows[:, shown]), line.floor)
 

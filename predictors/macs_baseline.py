@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hilnas.records import Architecture
 from predictors._base import Array, Model, Predictor
-from predictors._linear import fit_line
+from predictors._linear import ColumnsLine, fit_line
 from predictors._views import Views
 
 #: The columns of the view `macs`.
@@ -34,5 +34,4 @@ class MacsBaseline(Predictor):
 
     def _train(self, inputs: Array, y: Array, choices: Mapping[str, Any]) -> Model:
         column = [_COUNTS.index(choices["macs"])]
-        line = fit_line(inputs[:, column], y)
-        return lambda rows: line(rows[:, column])
+        return ColumnsLine(fit_line(inputs[:, column], y), column)

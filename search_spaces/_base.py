@@ -115,6 +115,10 @@ class SearchSpace(ABC):
     def blocks(self) -> tuple[Block, ...]:
         """Return every distinct block with operators that graphs of this space are made of; NoBlocks if `traced`."""
 
+    def choices(self) -> tuple[tuple[Block | None, ...], ...]:
+        """Return the block of every decision by choice, None for none, where networks are a chain of them; else ()."""
+        return ()
+
     def sample_distinct(self, n: int, seed: int, exclude: frozenset[str] = frozenset()) -> list[Architecture]:
         """Return n random architectures of different canonical form, none of them in `exclude` (canonical forms).
 
