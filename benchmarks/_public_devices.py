@@ -177,7 +177,7 @@ def _task(published: _Published, devices: Sequence[Device]) -> Task:
         published.name,
         tuple(by_name[name] for name in sources if name in by_name),
         tuple(by_name[name] for name in targets if name in by_name),
-        tuple(name for name in (*sources, *targets) if name not in by_name),
+        tuple(name for name in dict.fromkeys([*sources, *targets, *published.spearman]) if name not in by_name),
         published.spearman,
         published.mean,
     )

@@ -63,25 +63,25 @@ def averages(rows: Sequence[Row]) -> list[Row]:
     found = []
     for group in groups.values():
         families = [
-            _average([row for row in group if row.family == family], family, family)
+            _average([row for row in group if row.family == family], "mean", family)
             for family in dict.fromkeys(row.family for row in group)
         ]
-        found += [*families, _average(families, "families", "")]
-        published = [row.published for row in group if row.published is not None]
+        found += [*families, _average(families, "mean of families")]
+        published = [row for row in group if row.published is not None]
         if published:
-            compared = _average([row for row in group if row.published is not None], "published devices", "")
-            found.append(replace(compared, published=float(np.mean(published))))
+            theirs = float(np.mean([row.published for row in published]))
+            found.append(replace(_average(published, "mean of HELP's devices"), published=theirs))
     return found
 
 
-def _average(rows: Sequence[Row], of: str, family: str) -> Row:
+def _average(rows: Sequence[Row], title: str, family: str = "") -> Row:
     figures: dict[str, Figure] = {}
     for name in rows[0].figures:
         values = [row.figures[name] for row in rows]
         defined = [item for item in values if item is not None]
         figures[name] = tuple(np.mean(defined, axis=0).tolist()) if len(defined) == len(values) else None
     n = rows[0].n if len({row.n for row in rows}) == 1 else 0
-    return Row(rows[0].task, f"mean of {len(rows)} {of}", family, n, 0, figures)
+    return Row(rows[0].task, f"{title} ({len(rows)})", family, n, 0, figures)
 
 
 def line(cells: Sequence[str], markdown: bool) -> str:

@@ -26,7 +26,8 @@ from benchmarks._transfer_rows import CEILING, Figure, Row, averages, head, line
 from hilnas.errors import HilnasError, UnknownName
 from hilnas.output import answer
 from predictors._sources import read_values
-from predictors._trials import TrialRequest, cores, processes, run_trials
+from predictors._trial_records import TrialRequest
+from predictors._trials import cores, processes, run_trials
 from profiler._plan import load_space
 from profiler._workspace import Workspace
 from search_spaces._base import SearchSpace
@@ -51,7 +52,7 @@ _BEST, _MOST, _SHARE, _CEILING_SEEDS = "gradient_boosting", 5000, 0.8, 3
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says."""
+    """What the command line says (no targets: all)."""
 
     space: str
     budgets: tuple[int, ...]
@@ -73,7 +74,7 @@ def rows_of(workspace: Workspace, space: SearchSpace, listed: Sequence[Task], ch
             found = run_trials(workspace, space, request, pool=pool)
             figures = {name: _by_seed([getattr(item, name) for item in found.trials]) for name in columns}
             device = f"{target.name} (sum)" if target.is_sum else target.name
-            published = task.spearman.get(target.name)
+            published = None if chosen.intervals else task.spearman.get(target.name)
             yield Row(task.name, device, target.family, request.budget, found.n_evaluated, figures, published)
 
 

@@ -11,7 +11,7 @@ from hilnas.output import answer, json_option, show_json, show_table
 from predictors._options import SPACE, SPACE_OPTIONS, load_named_space, show_interval
 
 if TYPE_CHECKING:
-    from predictors._trials import TrialRequest
+    from predictors._trial_records import TrialRequest
 
 
 @click.command()
@@ -76,7 +76,8 @@ def predict(
     if evaluate:
         if device or architectures or not target:
             raise UsageError("--evaluate needs --target, and neither a device nor architectures beside it")
-        from predictors._trials import TrialRequest, cores
+        from predictors._trial_records import TrialRequest
+        from predictors._trials import cores
 
         names = tuple(filter(None, (item.strip() for item in sources.split(","))))
         request = TrialRequest(predictor or "transfer", target, names, source_samples, budget, calibration, seeds, seed)

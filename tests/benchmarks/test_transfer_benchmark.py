@@ -73,14 +73,15 @@ def test_rows_are_averaged_by_family_seed_by_seed():
         row("a", "phone", None, task=CEILING, n=50),
         row("b", "phone", (0.9, 0.9), task=CEILING, n=40),
     ]
-    found = {(item.task, item.n, item.device): item for item in averages(rows)}
-    assert found["t", 10, "mean of 2 phone"].figures["spearman"] == pytest.approx((0.2, 0.4))
-    assert found["t", 10, "mean of 2 families"].figures["spearman"] == pytest.approx((0.6, 0.7))
-    compared = found["t", 10, "mean of 2 published devices"]
+    found = {(item.task, item.n, item.family or item.device): item for item in averages(rows)}
+    assert found["t", 10, "phone"].figures["spearman"] == pytest.approx((0.2, 0.4))
+    assert found["t", 10, "mean of families (2)"].figures["spearman"] == pytest.approx((0.6, 0.7))
+    compared = found["t", 10, "mean of HELP's devices (2)"]
     assert compared.figures["spearman"] == pytest.approx((0.65, 0.75)) and compared.published == pytest.approx(0.8)
-    assert found["t", 20, "mean of 1 phone"].figures["spearman"] == (0.8, 0.8)
+    assert found["t", 20, "phone"].figures["spearman"] == (0.8, 0.8)
+    assert found["t", 10, "Jetson"].device == "mean (1)"
     # One is not defined, and they were trained on different numbers.
-    assert found[CEILING, 0, "mean of 2 phone"].figures["spearman"] is None
+    assert found[CEILING, 0, "phone"].figures["spearman"] is None
     assert compared.cells()[-2:] == ["0.700 ± 0.071", "0.800"]
 
 

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from hilnas.cli import cli
 from hilnas.errors import HilnasError, UnknownName, UsageError
-from predictors._trials import TrialRequest, processes, run_trials
+from predictors._trial_records import TrialRequest
+from predictors._trials import processes, run_trials
 from profiler._workspace import Workspace
 from search_spaces._costs import static_costs
 from search_spaces.fbnet import FBNet
