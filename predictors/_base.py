@@ -156,7 +156,7 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
         """
         check_is_fitted(self, "choices_")
         found = checked_codes(codes, self.space.cardinalities)
-        seconds = self._by_decision()
+        seconds = self.by_decision()
         if seconds is not None:
             return seconds.of(found)
         return self.predict([self.space.architecture(tuple(row)) for row in found.tolist()]).mean_s
@@ -170,7 +170,7 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
         second knows no floor. Raises UsageError where neither is possible and NotFittedError before `fit`.
         """
         check_is_fitted(self, "choices_")
-        seconds = self._by_decision()
+        seconds = self.by_decision()
         if seconds is None:
             raise UsageError(
                 f"{self.space.name} is too large for an exact expectation of {type(self).__name__}",
@@ -179,8 +179,11 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
             )
         return seconds.expected(probabilities)
 
-    def _by_decision(self) -> Cells | Sums | None:
-        """Return the seconds of every cell of a small space, or of every choice where they add up; else None."""
+    def by_decision(self) -> Cells | Sums | None:
+        """Return the seconds of every cell of a small space, or of every choice where they add up; else None.
+
+        The first call after `fit` makes them.
+        """
         shape = self.space.cardinalities
         if self._seconds is None and math.prod(shape) <= MOST_CELLS:
             self._seconds = Cells(self.predict(all_architectures(self.space)).mean_s.reshape(shape))

@@ -50,8 +50,10 @@ def shared_calls(live: Graph) -> list[Call]:
     found = []
     for call in live.calls:
         inputs = tuple(names[name] for name in call.inputs)
-        key = (call.block, *(sorted(inputs) if _adds(call.block) else inputs))
-        names[call.name] = known.setdefault(key, call.name) if _weightless(call.block) else call.name
+        names[call.name] = call.name
+        if _weightless(call.block):
+            key = (call.block, *(sorted(inputs) if _adds(call.block) else inputs))
+            names[call.name] = known.setdefault(key, call.name)
         if names[call.name] == call.name:
             found.append(call._replace(inputs=inputs))
     return found
