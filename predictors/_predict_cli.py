@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     help="With --evaluate: devices to learn from; DEVICE@SPACE of another space.",
 )
 @click.option(
-    "--source-samples", type=click.IntRange(20), default=900, show_default=True, help="Of the sources of a space."
+    "--source-samples",
+    type=click.IntRange(20),
+    default=900,
+    show_default=True,
+    help="Architectures drawn of each space for its sources.",
 )
 @click.option("--budget", type=click.IntRange(2), default=10, show_default=True, help="Measurements of the target.")
 @click.option(

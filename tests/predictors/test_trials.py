@@ -126,6 +126,12 @@ def test_a_source_that_is_always_the_same_is_the_worst(evaluate):
     assert alone["best_source_spearman"]["mean"] is None and alone["best_source_within_10"]["mean"] is not None
 
 
+def test_without_sources_there_is_no_best_one(evaluate):
+    found = evaluate("--target", "table:cells/plain")
+    assert found["spearman"]["mean"] > 0.8 and found["best_source_spearman"]["mean"] is None
+    assert found["n_evaluated"] in (115, 111), "all five twins are judged on, or none"
+
+
 def test_a_source_may_miss_some(evaluate):
     sources = ("--sources", "table:cells/missing,table:cells/near", "--source-samples", "60")
     found = evaluate("--target", "table:cells/plain", *sources)
