@@ -156,7 +156,8 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
         """
         check_is_fitted(self, "choices_")
         found = checked_codes(codes, self.space.cardinalities)
-        seconds = self.by_decision()
+        # A traced graph takes long to make, and of some architectures there is none.
+        seconds = None if self.space.traced else self.by_decision()
         if seconds is not None:
             return seconds.of(found)
         return self.predict([self.space.architecture(tuple(row)) for row in found.tolist()]).mean_s

@@ -208,6 +208,11 @@ def test_expected_cost_is_the_expectation(fitted):
     assert fitted.expected_cost(mixed) == pytest.approx(times.mean(), abs=5 * times.std() / np.sqrt(len(times)))
 
 
+def test_codes_are_predicted_as_architectures_are(fitted):
+    codes = np.array([item.decisions for item in [*TEST, DEAD]])
+    np.testing.assert_allclose(fitted.predict_codes(codes), fitted.predict([*TEST, DEAD]).mean_s, rtol=1e-8)
+
+
 def test_expected_cost_has_the_right_gradient(fitted):
     rng = np.random.default_rng(1)
     logits = torch.tensor(rng.normal(size=(6, 5)), requires_grad=True)

@@ -1,5 +1,7 @@
 """Seconds by decision: codes give what architectures give, expectations are exact, what is no code is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from predictors._by_decision import Parts, all_architectures, changed_once, chec
 from predictors.gradient_boosting import GradientBoosting
 from predictors.lookup_table import LookupTable
 from predictors.macs_baseline import MacsBaseline
+from profiler._plan import load_space
 from search_spaces._blocks import lookup_counts
 from search_spaces._costs import block_costs, static_costs
 from search_spaces.fbnet import OPERATIONS, FBNet
@@ -120,6 +123,14 @@ def test_every_cell_of_a_small_space_has_its_own_code():
     np.testing.assert_array_equal(fitted.predict_codes(codes_of(chosen)), fitted.predict(chosen).mean_s)
     assert fitted.predict_codes(np.zeros((1, 6), int))[0] == 1e-3
     assert fitted.predict_codes(np.zeros((0, 6), int)).shape == (0,)
+
+
+def test_of_a_family_nothing_is_built_but_what_is_asked_for():
+    family = load_space(str(Path(__file__).parents[1] / "fixtures" / "families" / "plain.toml"))
+    members = list(family.enumerate())
+    fitted = MacsBaseline(family).fit(members[:4], [1e-3, 2e-3, 3e-3, 4e-3])
+    np.testing.assert_array_equal(fitted.predict_codes(codes_of(members[2:5])), fitted.predict(members[2:5]).mean_s)
+    assert fitted._seconds is None
 
 
 def test_nothing_is_predicted_before_fitting():
