@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hilnas.errors import UsageError
 from hilnas.records import Architecture
 from predictors._samples import is_table
-from predictors._sources import MIN_SAMPLES, Source, read_values
+from predictors._sources import MIN_SAMPLES, Source, read_values, split_source
 from predictors._views import views_of
 from profiler._plan import load_space
 from profiler._workspace import Workspace
@@ -71,11 +71,9 @@ def known_devices(
     """
     names: dict[str, list[str]] = {}
     for text in dict.fromkeys(sources):
-        device, at, reference = text.rpartition("@")
-        if not at or reference == space.reference:
-            device, reference = device if at else text, ""
-        names.setdefault(reference, []).append(device)
-    own = list(dict.fromkeys(names.pop("", [])))
+        device, reference = split_source(text)
+        names.setdefault(reference or space.reference, []).append(device)
+    own = list(dict.fromkeys(names.pop(space.reference, [])))
     if target in own:
         raise UsageError(f"{target} cannot be a source of itself", "", "Leave it out of --sources.")
     values = {target: read_values(workspace, target, space)}
