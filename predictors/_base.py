@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -18,7 +19,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from hilnas.errors import UsageError
 from hilnas.records import Architecture, Prediction, Provenance
 from predictors._by_decision import MOST_CELLS, Cells, Parts, Sums, all_architectures, changed_once, checked_codes
-from predictors._conformal import assign_folds, cv_plus
+from predictors._conformal import assign_folds, cv_plus, cv_plus_below
 from predictors._linear import ColumnsLine
 from predictors._views import GRAPHS_KEPT, Views, views_of
 from search_spaces._base import SearchSpace
@@ -57,6 +58,7 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
 
     #: How many architectures to measure when a user does not say; two are enough to fit.
     minimum_samples: ClassVar[int]
+    _fold_models: Sequence[Model] = ()
 
     def __init__(self, space: SearchSpace, *, seed: int = 0, coverage: float = 0.9) -> None:
         self.space = space
@@ -162,6 +164,20 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
             return seconds.of(found)
         return self.predict([self.space.architecture(tuple(row)) for row in found.tolist()]).mean_s
 
+    def probability(self, X: Sequence[Architecture], limit_s: float) -> Array:
+        """Return how likely each architecture takes at most `limit_s` seconds, shape (n,).
+
+        It is at least p > 0.5 exactly where the upper bound of `predict` at the coverage 2p - 1 keeps the limit, and
+        never more than what was measured can promise (with CV+, 1 - 1 / (2m + 2) of m architectures).
+        """
+        check_is_fitted(self, "choices_")
+        found = np.full(len(X), float(self.floor_s_ <= limit_s))
+        connected = self.views_.connected(X) if len(X) else np.zeros(0, bool)
+        if connected.any():
+            rows = self._fitted_rows([item for item, live in zip(X, connected, strict=True) if live])
+            found[connected] = self._below(rows, limit_s)
+        return found
+
     def expected_cost(self, probabilities: Any) -> Any:
         """Return the expected seconds of an architecture whose decisions are drawn independently.
 
@@ -221,9 +237,20 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
     def _with_bounds(self, inputs: Array, coverage: float) -> tuple[Array, Array, Array]:
         """Return seconds of rows and the bounds of their intervals, shape (n,) each."""
         mean = self._model(inputs)
-        logs = np.column_stack([np.log(model(inputs)) for model in self._fold_models])
-        bounds = cv_plus(logs, self.folds_, np.abs(self.residuals_), coverage)
+        bounds = cv_plus(self._fold_logs(inputs), self.folds_, np.abs(self.residuals_), coverage)
         return mean, np.minimum(np.exp(bounds[0]), mean), np.maximum(np.exp(bounds[1]), mean)
+
+    def _below(self, inputs: Array, limit_s: float) -> Array:
+        """Return the probability that rows take at most so many seconds, shape (n,): the inverse of `_with_bounds`."""
+        if not self._fold_models:  # intervals of another kind: log-errors taken as normal
+            mean, _, upper = self._with_bounds(inputs, 0.9)
+            return np.asarray(norm.cdf(norm.ppf(0.95) * np.log(limit_s / mean) / np.log(upper / mean)))
+        logs = self._fold_logs(inputs)
+        below, above = cv_plus_below(logs, self.folds_, np.abs(self.residuals_), float(np.log(limit_s)))
+        return np.where(self._model(inputs) <= limit_s, (1 + below) / 2, (1 - above) / 2)
+
+    def _fold_logs(self, inputs: Array) -> Array:
+        return np.column_stack([np.log(model(inputs)) for model in self._fold_models])
 
     def _fit_models(
         self, inputs: Array, times: Array, folds: NDArray[np.intp], choices: Mapping[str, Any] | None
@@ -232,12 +259,13 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
         self.folds_ = folds
         self.choices_ = dict(self._choose(inputs, times, folds) if choices is None else choices)
         self.residuals_ = np.empty(len(times))
-        self._fold_models: list[Model] = []
+        fold_models: list[Model] = []
         for fold in range(folds.max() + 1):
             held = folds == fold
             model = self._train(inputs[~held], times[~held], self.choices_)
             self.residuals_[held] = np.log(times[held] / model(inputs[held]))
-            self._fold_models.append(model)
+            fold_models.append(model)
+        self._fold_models = fold_models
         self._model = self._train(inputs, times, self.choices_)
 
     def _folds(self, architectures: Sequence[Architecture]) -> NDArray[np.intp]:

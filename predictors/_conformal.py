@@ -36,3 +36,18 @@ def cv_plus(fold_logs: Array, folds: NDArray[np.intp], residuals: Array, coverag
         upper[rows] = np.partition(centers + residuals, rank, axis=1)[:, rank]
         lower[rows] = -np.partition(residuals - centers, rank, axis=1)[:, rank]
     return lower, upper
+
+
+def cv_plus_below(fold_logs: Array, folds: NDArray[np.intp], residuals: Array, log_limit: float) -> tuple[Array, Array]:
+    """Return up to which coverage the upper bound of log-times keeps a limit, and the lower one exceeds it.
+
+    Shape (n,) each, the other arguments as those of `cv_plus`: the share of residuals, laid to that side of what the
+    models predict, that keep (exceed) the limit. m samples give m / (m + 1) at most.
+    """
+    below, above = np.empty(len(fold_logs)), np.empty(len(fold_logs))
+    for start in range(0, len(fold_logs), _ROWS):
+        rows = slice(start, start + _ROWS)
+        centers = fold_logs[rows][:, folds]
+        below[rows] = (centers + residuals <= log_limit).sum(axis=1)
+        above[rows] = (centers - residuals > log_limit).sum(axis=1)
+    return below / (len(residuals) + 1), above / (len(residuals) + 1)

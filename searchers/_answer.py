@@ -10,6 +10,7 @@ from hilnas.errors import HilnasError, Inconclusive, Infeasible
 from hilnas.output import answer, show_table
 from hilnas.records import Architecture
 from profiler._metrics import stored_names
+from searchers._cost_models import PredictedCost
 from searchers._figures import Figure, paired_difference
 from searchers._problem import Evaluation, Study
 from searchers._reach import shown
@@ -128,7 +129,10 @@ def _winner(setup: Setup, verified: Verified, searcher: str) -> dict[str, Any] |
 
 
 def _candidate(setup: Setup, item: Candidate) -> dict[str, Any]:
-    """Return one row: `latency_s` is what was measured, where something was, else the table's or predicted value."""
+    """Return one row: `latency_s` is what was measured, where something was, else the table's or predicted value.
+
+    `probability` is how likely the predictor holds it that the limit on latency is kept.
+    """
     row: dict[str, Any] = {
         "architecture": item.architecture.text,
         "seed": item.seed,
@@ -141,12 +145,20 @@ def _candidate(setup: Setup, item: Candidate) -> dict[str, Any]:
         if cost.provenance not in (None, "table"):
             row |= {"predicted_s": cost.value, "predicted_lower_s": cost.lower, "predicted_upper_s": cost.upper}
             row["provenance"] = cost.provenance
+            row["probability"] = _probability(setup, item.architecture)
     measured = item.measurement
     if measured is not None:
         row |= {"latency_s": measured.latency_s, "measured_s": measured.latency_s}
         row |= {"measured_lower_s": measured.lower_s, "measured_upper_s": measured.upper_s}
         row["cause"] = measured.cause
     return row
+
+
+def _probability(setup: Setup, architecture: Architecture) -> float | None:
+    """Return how likely the predictor holds the limit on latency to be kept, None where there is none."""
+    limit_s = setup.limit("latency")
+    model = next((item for item in setup.cost_models if isinstance(item, PredictedCost)), None)
+    return None if model is None or limit_s is None else model.probability(architecture, limit_s)
 
 
 def show_answer(values: Mapping[str, Any]) -> None:
@@ -167,7 +179,7 @@ def show_answer(values: Mapping[str, Any]) -> None:
     header = [f"{name}, {values['evaluations']} evaluations" for name in columns]
     compared = ["difference [95 %]"] if "difference" in values else []
     show_table(("", *header, *compared), rows, title)
-    _show_candidates(values["candidates"])
+    _show_candidates(values["candidates"], any(item["confidence"] is not None for item in values["constraints"]))
 
 
 _SHOWN = (
@@ -205,8 +217,11 @@ def _difference(values: Mapping[str, Any], name: str, factor: float) -> list[str
     return [f"{mean} [{found['lower'] * factor:+.3g}, {found['upper'] * factor:+.3g}]"]
 
 
-def _show_candidates(candidates: Sequence[Mapping[str, Any]]) -> None:
-    """Print the table of winners: predicted [interval], measured ± half its interval, verdict."""
+def _show_candidates(candidates: Sequence[Mapping[str, Any]], confident: bool) -> None:
+    """Print the table of winners: predicted [interval], measured ± half its interval, verdict.
+
+    `confident`: somebody asked how likely the limit is kept.
+    """
     rows = [
         (
             item["searcher"],
@@ -214,12 +229,16 @@ def _show_candidates(candidates: Sequence[Mapping[str, Any]]) -> None:
             item["score"],
             item["accuracy"],
             _predicted(item),
+            *([_likely(item)] if confident else []),
             _measured(item),
             item["verdict"],
         )
         for item in candidates
     ]
-    show_table(("searcher", "architecture", "score", "accuracy %", "predicted ms", "measured ms", "verdict"), rows)
+    likely = ["P(limit kept)"] if confident else []
+    show_table(
+        ("searcher", "architecture", "score", "accuracy %", "predicted ms", *likely, "measured ms", "verdict"), rows
+    )
 
 
 def _predicted(item: Mapping[str, Any]) -> str | None:
@@ -227,6 +246,10 @@ def _predicted(item: Mapping[str, Any]) -> str | None:
         interval = f"[{item['predicted_lower_s'] * 1e3:.4g}, {item['predicted_upper_s'] * 1e3:.4g}]"
         return f"{item['predicted_s'] * 1e3:.4g} {interval}"
     return None
+
+
+def _likely(item: Mapping[str, Any]) -> str | None:
+    return None if item.get("probability") is None else f"{item['probability']:.1%}"
 
 
 def _measured(item: Mapping[str, Any]) -> str | None:

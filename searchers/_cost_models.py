@@ -94,7 +94,7 @@ class PredictedCost(CostModel):
     """Latency by a fitted predictor.
 
     Without a confidence the best guess is compared with the limit; with confidence p the upper end of the central
-    interval of coverage 2p - 1, which the true value exceeds with probability 1 - p.
+    interval of coverage 2p - 1, which keeps the limit exactly where the predictor's `probability` of that is p.
     """
 
     predictor: Predictor
@@ -121,3 +121,7 @@ class PredictedCost(CostModel):
 
     def _upper_s(self, architectures: Sequence[Architecture], confidence: float) -> NDArray[np.float64]:
         return self.predictor.predict(architectures, 2 * confidence - 1).upper_s
+
+    def probability(self, architecture: Architecture, limit_s: float) -> float:
+        """Return how likely an architecture takes at most so many seconds."""
+        return float(self.predictor.probability([architecture], limit_s)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -191,6 +192,13 @@ def _predicted_cost(
             f"Name a table that has it: --device table:NAME/COLUMN. Measured values for one come from: {asked_with}",
         )
     fitted = load_fitted(workspace, str(request.device), space, request.predictor)
+    most = float(fitted.predictor.probability(fitted.architectures[:1], math.inf)[0])
+    if constraint.confidence is not None and constraint.confidence > most:
+        raise UsageError(
+            f"{fitted.name} of {request.device} cannot promise a limit with {constraint.confidence:.2%} confidence",
+            f"It was fitted to {len(fitted.architectures)} architectures; {most:.1%} is the most they allow.",
+            f"Lower the confidence, or fit to more: hilnas fit {request.device} --predictor {fitted.name} --budget N",
+        )
     return PredictedCost(fitted.predictor, constraint.confidence), fitted.name
 
 

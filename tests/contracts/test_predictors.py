@@ -123,6 +123,43 @@ def test_more_coverage_is_wider(fitted):
     np.testing.assert_array_equal(narrow.mean_s, wide.mean_s)
 
 
+@pytest.mark.parametrize("confidence", [0.6, 0.75, 0.9, 0.95])
+def test_probability_is_the_confidence_of_the_upper_bound(fitted, confidence):
+    upper = fitted.predict(TEST, coverage=2 * confidence - 1).upper_s
+    ordered = np.sort(upper)
+    for place in (10, 40, 70):
+        limit_s = float(np.sqrt(ordered[place] * ordered[place + 1]))
+        np.testing.assert_array_equal(fitted.probability(TEST, limit_s) >= confidence, upper <= limit_s)
+
+
+def test_probability_grows_with_the_limit(fitted):
+    limits_s = np.geomspace(noisy(TEST).min() / 3, noisy(TEST).max() * 3, 30)
+    found = np.stack([fitted.probability(TEST[:20], limit_s) for limit_s in limits_s])
+    assert (np.diff(found, axis=0) >= 0).all()
+    assert (found[0] < 0.1).all() and (found[-1] > 0.9).all()
+    assert (found >= 0).all() and (found <= 1).all()
+    middle = fitted.predict(TEST[:1]).mean_s[0]
+    assert fitted.probability(TEST[:1], middle * 0.999)[0] <= 0.5 <= fitted.probability(TEST[:1], middle * 1.001)[0]
+
+
+def test_probability_is_honest(kind):
+    """Of what shall keep a limit with 80 to 100 %, at least 80 % does, on average over draws of the training set."""
+    kept = []
+    for seed in range(4):
+        train = SPACE.sample_distinct(40, seed=200 + seed, exclude=frozenset(map(SPACE.canonical, TEST)))
+        truth = noisy(TEST, 70 + seed)
+        likely = make(kind, seed=seed).fit(train, noisy(train, seed)).probability(TEST, float(np.median(truth))) >= 0.8
+        kept.append(np.mean(truth[likely] <= np.median(truth)))
+    assert np.mean(kept) >= 0.8
+
+
+def test_probability_of_constant_outputs_is_that_of_the_bound(fitted):
+    below, above = fitted.floor_s_ * 0.9, fitted.floor_s_ * 1.1
+    assert fitted.probability([DEAD], below)[0] == 0
+    assert fitted.probability([DEAD], above)[0] == 1
+    assert len(fitted.probability([], above)) == 0
+
+
 def test_the_seed_decides(kind):
     first, second = (make(kind, seed=5).fit(TRAIN, noisy(TRAIN)).predict(TEST) for _ in range(2))
     for name in ("mean_s", "lower_s", "upper_s"):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictors._conformal import assign_folds, cv_plus
+from predictors._conformal import assign_folds, cv_plus, cv_plus_below
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=60), st.integers(1, 12), st.integers(0, 9))
@@ -40,6 +40,18 @@ def test_bounds_are_those_of_the_definition(m, n_folds, coverage, seed):
         strict=True,
     ):
         np.testing.assert_allclose(found, expected)
+
+
+@given(st.integers(1, 30), st.floats(0.02, 1.0), st.floats(-3, 3), st.integers(0, 2**20))
+def test_the_share_below_a_limit_is_the_widest_coverage_that_keeps_it(m, share, limit, seed):
+    rng = np.random.default_rng(seed)
+    fold_logs, folds, residuals = rng.normal(size=(7, 3)), rng.integers(3, size=m), np.abs(rng.normal(size=m))
+    coverage = share * m / (m + 1)
+    lower, upper = cv_plus(fold_logs, folds, residuals, coverage)
+    below, above = cv_plus_below(fold_logs, folds, residuals, limit)
+    np.testing.assert_array_equal(below + 1e-9 >= coverage, upper <= limit)
+    np.testing.assert_array_equal(above + 1e-9 >= coverage, lower > limit)
+    assert max(below.max(), above.max()) <= m / (m + 1)
 
 
 def test_many_rows_are_the_same_as_few():

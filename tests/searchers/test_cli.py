@@ -300,6 +300,19 @@ def test_offline_nothing_is_measured(search, workspace):
     assert runs(workspace) == before
 
 
+@pytest.mark.usefixtures("fake")
+def test_a_limit_with_confidence_says_how_likely_it_is_kept(search, workspace):
+    winner = search(*FAKE, "--max", "latency=1.6ms@90%", "--offline")["winner"]
+    assert winner["probability"] >= 0.9
+    arguments = ["--workspace", str(workspace), "search", *FAKE, "--offline", "--max"]
+    assert "P(limit kept)" in CliRunner().invoke(cli, [*arguments, "latency=1.6ms@90%"]).stdout
+    assert "P(limit kept)" not in CliRunner().invoke(cli, [*arguments, "latency=1.2ms"]).stdout
+    refused = CliRunner().invoke(cli, [*arguments, "latency=1.6ms@97%"]).exception
+    assert isinstance(refused, UsageError)
+    assert "12 architectures; 96.2% is the most" in refused.cause
+    assert "hilnas fit fake --predictor macs_baseline" in refused.remedy
+
+
 def runs(workspace):
     with Workspace.open(workspace) as opened:
         return [row.run_id for row in opened.store.campaigns()]
