@@ -30,6 +30,7 @@ from predictors._reasons import (
 )
 from predictors._registry import FittedPredictor, load_fitted, saved_names
 from predictors._samples import Samples, check_device, is_table, measure_samples, recorded_samples, table_samples
+from predictors._sources import find_sources
 from predictors._suggesting import command, suggest
 from profiler._campaign import Progress, silent
 from profiler._conditions import Conditions, differences
@@ -164,7 +165,8 @@ def compare_device(
     fitted = load_fitted(workspace, request.device, space, request.predictor)
     source, run_id, test = _tested(workspace, space, request, fitted, configs, progress)
     train = Samples(fitted.architectures, fitted.latency_s, ((),) * len(fitted.architectures))
-    judgement, predictions = judge_fitted(fitted.predictor, train, test)
+    sources = find_sources(workspace, space, request.device)
+    judgement, predictions = judge_fitted(fitted.predictor, train, test, sources)
     runs = {} if source == "table" else tested_runs(workspace, space, request.device, test)
     before, after = _conditions(workspace, space, request.device, fitted, runs)
     rows = _rows(workspace, space, fitted, test, predictions, runs, before)

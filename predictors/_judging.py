@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from predictors._base import Predictions, Predictor
-from predictors._baselines import AdditiveTable
+from predictors._baselines import AdditiveTable, BestSource
 from predictors._evaluation import Scores, evaluate, noise_ceiling
 from predictors._samples import Samples
 from predictors.macs_baseline import MacsBaseline
 
-#: Why the third baseline of every evaluation has no figures.
+#: The third baseline of every evaluation, and what stands for it where it has no figures.
+BEST_SOURCE = "best_source_scaling"
 NO_SOURCE = "n/a: no other device's measurements serve as a source"
-_BASELINES: dict[str, type[Predictor]] = {"macs_baseline": MacsBaseline, "additive": AdditiveTable}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,42 +30,42 @@ class Judgement:
     noise_ceiling: Scores | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as a JSON value; `best_source_scaling` is a text that says why there is none."""
+        """Return the fields as a JSON value; without sources `best_source_scaling` is a text that says so."""
         baselines: dict[str, Any] = {name: scores.to_json() for name, scores in self.baselines.items()}
         return {
             "n_train": self.n_train,
             "n_test": self.scores.n,
             "scores": self.scores.to_json(),
-            "baselines": {**baselines, "best_source_scaling": NO_SOURCE},
+            "baselines": {**baselines, BEST_SOURCE: baselines.get(BEST_SOURCE, NO_SOURCE)},
             "noise_ceiling": None if self.noise_ceiling is None else self.noise_ceiling.to_json(),
         }
 
 
-def unfitted(predictor: Predictor) -> Predictor:
-    """Return a predictor of the same parameters that has learned nothing."""
-    return type(predictor)(**predictor.get_params(deep=False))
+def judge_fitted(
+    predictor: Predictor, train: Samples, test: Samples, sources: Sequence[Mapping[str, Any]] = ()
+) -> tuple[Judgement, Predictions]:
+    """Return the judgement of a predictor that was fitted on `train`, and its predictions of `test`.
 
-
-def judge_fitted(predictor: Predictor, train: Samples, test: Samples) -> tuple[Judgement, Predictions]:
-    """Return the judgement of a predictor that was fitted on `train`, and its predictions of `test`."""
+    `sources` are JSON values of other devices, for the baseline that scales the best of them.
+    """
     predictions = predictor.predict(test.architectures)
-    baselines = {name: _baseline(name, predictor, train, test) for name in _BASELINES}
+    baselines = {name: _predicted(item, train, test) for name, item in _baselines(predictor, sources).items()}
     return _judgement(train, test, predictions, baselines), predictions
 
 
-def judge_rounds(predictor: Predictor, rounds: Sequence[tuple[Samples, Samples]]) -> Judgement:
-    """Return the judgement over the test sides of several rounds, each predicted after fitting its own train side."""
-    guesses: list[Predictions] = []
-    baselines: dict[str, list[Predictions]] = {name: [] for name in _BASELINES}
-    for train, test in rounds:
-        learner = unfitted(predictor).fit(train.architectures, train.latency_s)
-        guesses.append(learner.predict(test.architectures))
-        for name, found in baselines.items():
-            found.append(_baseline(name, predictor, train, test))
+def judge_rounds(
+    predictor: Predictor, rounds: Sequence[tuple[Samples, Samples]], sources: Sequence[Mapping[str, Any]] = ()
+) -> Judgement:
+    """Return the judgement over the test sides of several rounds, each predicted after fitting its own train side.
+
+    `sources` as in `judge_fitted`.
+    """
+    learners = {"": copy(predictor), **_baselines(predictor, sources)}
+    found = {name: [_predicted(item, *sides) for sides in rounds] for name, item in learners.items()}
+    together = {name: _all_predictions(parts) for name, parts in found.items()}
     tested = _all_samples([test for _, test in rounds])
     trained = min((train for train, _ in rounds), key=len)
-    together = {name: _all_predictions(found) for name, found in baselines.items()}
-    return _judgement(trained, tested, _all_predictions(guesses), together)
+    return _judgement(trained, tested, together.pop(""), together)
 
 
 def _judgement(train: Samples, test: Samples, predictions: Predictions, baselines: dict[str, Predictions]) -> Judgement:
@@ -79,9 +80,21 @@ def _judgement(train: Samples, test: Samples, predictions: Predictions, baseline
     )
 
 
-def _baseline(name: str, predictor: Predictor, train: Samples, test: Samples) -> Predictions:
-    baseline: Predictor = _BASELINES[name](predictor.space, seed=predictor.seed, coverage=predictor.coverage)
-    return baseline.fit(train.architectures, train.latency_s).predict(test.architectures)
+def _baselines(predictor: Predictor, sources: Sequence[Mapping[str, Any]]) -> dict[str, Predictor]:
+    """Return the baselines of a predictor, unfitted."""
+    shared: dict[str, Any] = {"seed": predictor.seed, "coverage": predictor.coverage}
+    found: dict[str, Predictor] = {
+        "macs_baseline": MacsBaseline(predictor.space, **shared),
+        "additive": AdditiveTable(predictor.space, **shared),
+    }
+    if sources:
+        found[BEST_SOURCE] = BestSource(predictor.space, sources=sources, **shared)
+    return found
+
+
+def _predicted(learner: Predictor, train: Samples, test: Samples) -> Predictions:
+    """Return what a learner predicts of one side after a fit to the other; it keeps what it knows of sources."""
+    return learner.fit(train.architectures, train.latency_s).predict(test.architectures)
 
 
 def _all_samples(parts: Sequence[Samples]) -> Samples:

@@ -32,7 +32,7 @@ def load_named_space(name: str, options: tuple[str, ...]) -> SearchSpace:
 
 def show_figures(name: str, judgement: Judgement) -> None:
     """Print a judgement: the predictor beside its baselines and the noise ceiling."""
-    from predictors._judging import NO_SOURCE
+    from predictors._judging import BEST_SOURCE, NO_SOURCE
 
     columns: dict[str, Scores | None] = {name: judgement.scores}
     columns |= {f"{baseline} (baseline)": scores for baseline, scores in judgement.baselines.items()}
@@ -45,9 +45,27 @@ def show_figures(name: str, judgement: Judgement) -> None:
     show_table(
         ("figure", *columns), rows, f"trained on {judgement.n_train} at a time, tested on {judgement.scores.n} others"
     )
-    click.echo(f"best-source scaling (baseline): {NO_SOURCE}")
+    if BEST_SOURCE not in judgement.baselines:
+        click.echo(f"{BEST_SOURCE} (baseline): {NO_SOURCE}")
 
 
 def show_interval(lower_s: float, upper_s: float) -> str:
     """Return an interval in milliseconds."""
     return f"[{lower_s * 1e3:.4g}, {upper_s * 1e3:.4g}]"
+
+
+def read_names(text: str) -> tuple[str, ...]:
+    """Return the names of a list such as `a,b`; `none` for none."""
+    names = (item.strip() for item in text.split(","))
+    return () if text.strip() == "none" else tuple(filter(None, names))
+
+
+def read_percent(text: str, option: str) -> float:
+    """Return the share that a text such as `15%` stands for; raise UsageError for anything but one above 0."""
+    from hilnas.errors import UsageError
+    from hilnas.units import parse_quantity
+
+    share = parse_quantity(text, "percent") / 100
+    if share <= 0:
+        raise UsageError(f"{option} must be above 0 %, not {text}")
+    return share

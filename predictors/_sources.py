@@ -21,6 +21,8 @@ from search_spaces._base import SearchSpace
 MIN_SAMPLES = 20
 #: So many architectures of a source are used: the same ones of every source that has them.
 _MAX_SAMPLES = 900
+#: Two devices are one where at least so many times have the same ratio, up to rounding.
+_COMPARED, _EXACT = 10, 1e-5
 _PACK = "source_pack:"
 
 
@@ -60,6 +62,17 @@ def read_values(workspace: Workspace, device: str, space: SearchSpace) -> dict[s
     return time_column(workspace, device, space)
 
 
+def source_values(workspace: Workspace, device: str, space: SearchSpace) -> dict[str, float]:
+    """Return what `read_values` does; a column of another space is told apart from one of no times."""
+    if is_table(device) and (column := workspace.store.column_at(device)).space != space.name:
+        raise UsageError(
+            f"the source {device} belongs to {column.space}, not to {space.reference}",
+            "",
+            f"Write {device}@{column.space}",
+        )
+    return read_values(workspace, device, space)
+
+
 def source_of(name: str, values: Mapping[str, float], texts: Sequence[str], space: SearchSpace) -> Source:
     """Return a source of those of the texts that have a value and are connected; UsageError where they are too few."""
     usable = [space.parse(text) for text in texts if text in values]
@@ -79,36 +92,53 @@ def split_source(text: str) -> tuple[str, str | None]:
     return (device, space) if at else (text, None)
 
 
+def source_space(values: Mapping[str, Any], space: SearchSpace) -> SearchSpace:
+    """Return the space that the JSON value of a source belongs to: `space`, where it names none."""
+    return load_space(values["space"]) if values.get("space") else space
+
+
 def find_sources(
     workspace: Workspace, space: SearchSpace, target: str, names: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
     """Return the sources for a target as JSON values, with `space` where they are of another one.
 
     None asks for every other device of the workspace with enough usable architectures of the space, and for the packs
-    that ship. Raises UsageError for a name that is no source, or is the target itself.
+    that ship; a copy of the target, or of a source that is there already, is left out. Raises UsageError for a name
+    that is no source, or is the target itself.
     """
     if names is not None:
         return [_named(workspace, space, target, name) for name in names]
+    known = [read_values(workspace, target, space)]
     found = []
     for name in _others(workspace, space, target):
         try:
-            found.append(_read(workspace, name, space).to_json())
+            source = _read(workspace, name, space)
         except UsageError:
             continue  # too few of its architectures are usable
+        values = {item.text: float(time) for item, time in zip(source.architectures, source.latency_s, strict=True)}
+        if not any(_is_copy(values, other) for other in known):
+            known.append(values)
+            found.append(source.to_json())
     return found
+
+
+def _is_copy(first: Mapping[str, float], second: Mapping[str, float]) -> bool:
+    """Return whether two devices are one under two names: all times in one ratio."""
+    ratios = [first[text] / second[text] for text in first.keys() & second.keys()]
+    return len(ratios) >= _COMPARED and max(ratios) - min(ratios) <= _EXACT * min(ratios)
 
 
 def _named(workspace: Workspace, space: SearchSpace, target: str, name: str) -> dict[str, Any]:
     device, other = split_source(name)
-    own = space if other is None else load_space(other)
-    if device == target and own.reference == space.reference:
+    if other not in (None, space.reference):
+        return {**_read(workspace, device, load_space(other)).to_json(), "name": name, "space": other}
+    if device == target:
         raise UsageError(f"{target} cannot be a source of itself", "", "Leave it out of --sources.")
-    found = _read(workspace, device, own).to_json()
-    return found if other is None else {**found, "name": name, "space": own.reference}
+    return _read(workspace, device, space).to_json()
 
 
 def _read(workspace: Workspace, device: str, space: SearchSpace) -> Source:
-    values = read_values(workspace, device, space)
+    values = source_values(workspace, device, space)
     texts = sorted(values)
     places = np.random.default_rng(0).permutation(len(texts))[:_MAX_SAMPLES]
     return source_of(device, values, [texts[i] for i in sorted(places)], space)
