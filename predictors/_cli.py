@@ -16,13 +16,25 @@ if TYPE_CHECKING:
     from predictors._comparing import Comparison
     from predictors._fitting import FitReport
 
+_SHOWN_SOURCES = 5
+
 
 @click.command()
 @click.argument("device")
-@click.option("--predictor", required=True, help="gradient_boosting, lookup_table, macs_baseline ...")
+@click.option("--predictor", required=True, help="gradient_boosting, lookup_table, macs_baseline, transfer ...")
 @SPACE
 @SPACE_OPTIONS
 @click.option("--budget", type=click.IntRange(2), help="Architectures to have in all; missing ones are measured.")
+@click.option(
+    "--interval",
+    metavar="PERCENT",
+    help="Measure no more once 90 % intervals are so narrow, e.g. 15% (mean width over random architectures).",
+)
+@click.option(
+    "--sources",
+    metavar="DEVICE[@SPACE],...",
+    help="Devices to learn from: names, table:NAME/COLUMN, source_pack:NAME/DEVICE; or none.  [default: all there are]",
+)
 @click.option("--train", "n_train", type=click.IntRange(2), help="Architectures to train on before judging.")
 @click.option(
     "--test",
@@ -40,6 +52,8 @@ def fit(
     space: str,
     space_options: tuple[str, ...],
     budget: int | None,
+    interval: str | None,
+    sources: str | None,
     n_train: int | None,
     n_test: int | None,
     seed: int,
@@ -50,16 +64,27 @@ def fit(
     It is judged on architectures that were held out, then fitted on all and saved. DEVICE is the name of a config,
     or table:NAME/COLUMN for a column of times.
 
+    The predictor chooses what is measured: at random, but transfer looks at what is known and takes what tells most.
+    transfer learns from other devices, too, and so does the baseline best_source_scaling: without --sources, from
+    every device and table of the workspace with 20 usable architectures of the space, and from source packs that ship.
+
     \b
     Examples:
       hilnas fit local_cpu --predictor lookup_table --budget 10
       hilnas fit local_cpu --predictor gradient_boosting --train 200 --test 100
+      hilnas fit pi5 --predictor transfer --budget 10
+      hilnas fit pi5 --predictor transfer --sources pi4,table:phones/pixel3_ms --interval 15% --budget 30
     """
     from predictors._fitting import FitRequest, fit_device
+    from predictors._options import read_names, read_percent
     from profiler._progress import progress_bar
     from profiler._workspace import Workspace
 
-    request = FitRequest(device, predictor, budget, n_train, n_test, seed)
+    request = FitRequest(
+        device, predictor, budget, n_train, n_test, seed,
+        None if interval is None else read_percent(interval, "--interval"),
+        None if sources is None else read_names(sources),
+    )  # fmt: skip
     with Workspace.open(settings.workspace) as workspace, progress_bar(f"fit {device}") as progress:
         report = fit_device(workspace, load_named_space(space, space_options), request, settings.configs, progress)
     if as_json:
@@ -168,6 +193,9 @@ def _show_fit(report: FitReport, space: str) -> None:
     request = report.request
     measured = f"{report.n_measured} of them and {report.n_blocks_measured} blocks measured now"
     click.echo(f"{request.predictor} for {request.device} on {report.space}: {report.n_fitted} samples, {measured}")
+    wide = "" if report.interval_width is None else f" (90 % intervals are {report.interval_width:.1%} wide)"
+    click.echo(f"no more were measured: {report.stopped}{wide}")
+    click.echo(f"sources: {_weighed(report)}")
     if report.judgement is None:
         click.echo("too few to hold any out: how good it is, is not known; see: hilnas compare")
     else:
@@ -176,3 +204,12 @@ def _show_fit(report: FitReport, space: str) -> None:
     show_table(("fitted", "value"), list(report.parameters.items()))
     click.echo(f"saved: {report.path}")
     click.echo(f"next: hilnas compare {request.device} --predictor {request.predictor} --space {space}")
+
+
+def _weighed(report: FitReport) -> str:
+    """Return the sources, those first that say most where the predictor knows how much."""
+    weights = {name: report.parameters.get(f"source {name}") for name in report.sources}
+    ordered = sorted(weights.items(), key=lambda item: -(item[1] or 0.0))
+    shown = [name if weight is None else f"{name} {weight:.0%}" for name, weight in ordered[:_SHOWN_SOURCES]]
+    others = [f"{len(ordered) - _SHOWN_SOURCES} others"] if len(ordered) > _SHOWN_SOURCES else []
+    return ", ".join([*shown, *others]) or "none"

@@ -108,13 +108,81 @@ def test_a_table_has_no_blocks(hilnas, table):
     ("arguments", "what"),
     [
         (["--space", "nasbench301"], "nasbench301"),
-        (["--train", "200", "--test", "100"], "240 usable"),
+        (["--train", "200", "--test", "100"], "240 with"),
+        (["--sources", "table:t/board_ms"], "source of itself"),
+        (["--sources", "table:t/accuracy"], "percent"),
+        (["--sources", "nowhere"], "0 usable"),
+        (["--interval", "15"], "15%"),
+        (["--interval", "0%"], "above 0"),
     ],
 )
 def test_what_a_table_cannot_give(hilnas, table, arguments, what):
     result = hilnas("fit", table, "--predictor", "macs_baseline", *arguments)
     assert isinstance(result.exception, UsageError)
     assert what in str(result.exception)
+
+
+@pytest.fixture
+def devices(hilnas, tmp_path):
+    """A table of a new device and of three others, two of them one device under two names."""
+    cells = SPACE.sample_distinct(150, seed=4)
+    own, other = times_ms(cells), times_ms(cells, seed=1)
+    macs = np.array([sum(block_costs(call.block).macs for call in SPACE.graph(item).calls) for item in cells])
+    rows = [
+        f'"{cell.text.removeprefix("nasbench201:")}",{3 * a:.9g},{b:.9g},{2 * b:.9g},{1 + 1e-7 * c:.9g}'
+        for cell, a, b, c in zip(cells, own, other, macs, strict=True)
+    ]
+    path = tmp_path / "devices.csv"
+    path.write_text("\n".join(["arch_str,new_ms,old_ms,copy_ms,macs_ms", *rows]))
+    answer(hilnas("data", "import", str(path), "--as", "d", "--space", "nasbench201", "--json"))
+
+
+@pytest.mark.usefixtures("devices")
+def test_transfer_reads_ten_times_and_learns_from_the_other_devices(hilnas, tmp_path):
+    found = answer(hilnas("fit", "table:d/new_ms", "--predictor", "transfer", "--budget", "10", "--json"))
+    assert found["n_fitted"] == found["n_measured"] == 10
+    assert found["sources"] == ["table:d/copy_ms", "table:d/macs_ms"]
+    weights = {name: found["parameters"][f"source {name}"] for name in found["sources"]}
+    assert weights["table:d/copy_ms"] > weights["table:d/macs_ms"]
+    best = found["baselines"]["best_source_scaling"]
+    assert best["mape"] < 0.02 < found["baselines"]["macs_baseline"]["mape"]
+    saved = json.loads(next((tmp_path / "w" / "predictors").rglob("transfer.json")).read_text())
+    assert [item["name"] for item in saved["parameters"]["sources"]] == found["sources"]
+    compared = answer(hilnas("compare", "table:d/new_ms", "--n", "60", "--json"))
+    assert compared["scores"]["mape"] < 0.05
+    assert compared["baselines"]["best_source_scaling"]["spearman"] > 0.99
+    text = hilnas("fit", "table:d/new_ms", "--predictor", "transfer", "--budget", "10").stdout
+    assert "sources: table:d/copy_ms" in text and "as many are known as were asked for" in text
+
+
+@pytest.mark.usefixtures("devices")
+def test_sources_can_be_named_or_left_out(hilnas):
+    call = ("fit", "table:d/new_ms", "--predictor", "transfer", "--budget", "8", "--json")
+    found = answer(hilnas(*call, "--sources", "table:d/old_ms"))
+    assert found["sources"] == ["table:d/old_ms"]
+    alone = answer(hilnas(*call, "--sources", "none"))
+    assert alone["sources"] == [] and alone["baselines"]["best_source_scaling"].startswith("n/a")
+
+
+@pytest.mark.usefixtures("devices")
+def test_measuring_ends_where_intervals_are_narrow(hilnas):
+    call = ("fit", "table:d/new_ms", "--predictor", "transfer", "--budget", "30", "--json")
+    found = answer(hilnas(*call, "--interval", "20%"))
+    assert found["n_fitted"] < 30 and found["interval_width"] <= 0.2
+    assert "narrow" in found["stopped"]
+    wide = answer(hilnas(*call, "--interval", "0.01%"))
+    assert wide["n_fitted"] == 30 and wide["interval_width"] > 1e-4
+
+
+def test_transfer_measures_a_device_step_by_step(hilnas, tmp_path):
+    found = answer(hilnas("fit", "fake", "--predictor", "transfer", "--budget", "6", "--json"))
+    assert (found["n_recorded"], found["n_measured"]) == (0, 6)
+    with Workspace.open(tmp_path / "w") as workspace:
+        runs = workspace.store.campaigns()
+        assert len(runs) == 3  # four at once, then one by one
+        assert {run.state for run in runs} == {"finished"}
+    more = answer(hilnas("fit", "fake", "--predictor", "transfer", "--budget", "7", "--json"))
+    assert (more["n_recorded"], more["n_measured"]) == (6, 1)
 
 
 def test_a_column_of_accuracies_is_no_latency(hilnas, table):
