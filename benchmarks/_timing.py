@@ -63,31 +63,33 @@ def interleave(
     ours: Callable[[A], object],
     peer: Callable[[B], object],
     seed: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the seconds a call of both for each pair of sequences; which one goes first is drawn.
 
     Both sides get the same items, as many a timing: a call of microseconds is not timed alone. Garbage is collected
-    before each timing and not within it, so that neither pays for the other's.
+    before each timing and not within it, so that neither pays for the other's. `clock` gives seconds; with that of
+    the process other work on the machine does not count.
     """
     rng = np.random.default_rng(seed)
     ours_s, peer_s = [], []
     for for_ours, for_peer in items:
         if rng.random() < 0.5:
-            ours_s.append(_seconds(ours, for_ours))
-            peer_s.append(_seconds(peer, for_peer))
+            ours_s.append(_seconds(ours, for_ours, clock))
+            peer_s.append(_seconds(peer, for_peer, clock))
         else:
-            peer_s.append(_seconds(peer, for_peer))
-            ours_s.append(_seconds(ours, for_ours))
+            peer_s.append(_seconds(peer, for_peer, clock))
+            ours_s.append(_seconds(ours, for_ours, clock))
     return tuple(ours_s), tuple(peer_s)
 
 
-def _seconds(function: Callable[[A], object], arguments: Sequence[A]) -> float:
+def _seconds(function: Callable[[A], object], arguments: Sequence[A], clock: Callable[[], float]) -> float:
     gc.collect()
     gc.disable()
     try:
-        start = time.perf_counter()
+        start = clock()
         for argument in arguments:
             function(argument)
-        return (time.perf_counter() - start) / len(arguments)
+        return (clock() - start) / len(arguments)
     finally:
         gc.enable()

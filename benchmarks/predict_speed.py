@@ -7,7 +7,8 @@ preparing that, which is shown beside. The forests, 100 trees a class, read arch
 were found before; all kernels of a class in a batch are one call.
 
 Networks are fitted to made-up times (a cost a block, a rate of multiply-adds, a rate of bytes, 2 % noise): 200 of the
-device, 100 of each of two others that `transfer` knows. Boosting has 100 trees. One thread.
+device, 100 of each of two others that `transfer` knows. Boosting has 100 trees. One thread; seconds
+are CPU time.
 """
 
 from __future__ import annotations
@@ -121,9 +122,9 @@ def forests(space: SearchSpace, others: Sequence[SearchSpace]) -> KernelForests:
 def prepare_s(predictor: Predictor) -> float | None:
     """Return the seconds until a fitted predictor is ready for codes; None where it has nothing to prepare."""
     predictor.views_ = Views(predictor.space)
-    start = time.perf_counter()
+    start = time.process_time()
     ready = predictor.by_decision()
-    return None if ready is None else time.perf_counter() - start
+    return None if ready is None else time.process_time() - start
 
 
 def compare(
@@ -142,7 +143,7 @@ def compare(
     predictor.views_ = Views(space)
     for way, ours, ours_items, theirs, their_items in ways:
         pairs = [([mine], [other]) for mine, other in zip(ours_items, their_items, strict=True)]
-        ours_s, peer_s = interleave(pairs, ours, theirs, SEED)
+        ours_s, peer_s = interleave(pairs, ours, theirs, SEED, time.process_time)
         per_one = tuple(seconds / len(item) for seconds, item in zip(ours_s, ours_items, strict=True))
         peer_per_one = tuple(seconds / len(batch) for seconds, batch in zip(peer_s, batches, strict=True))
         yield Row(space.name, name, way, Comparison(FORESTS, None, per_one, peer_per_one))
