@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -58,7 +57,6 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
 
     #: How many architectures to measure when a user does not say; two are enough to fit.
     minimum_samples: ClassVar[int]
-    _fold_models: Sequence[Model] = ()
 
     def __init__(self, space: SearchSpace, *, seed: int = 0, coverage: float = 0.9) -> None:
         self.space = space
@@ -242,9 +240,6 @@ class Predictor(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has n
 
     def _below(self, inputs: Array, limit_s: float) -> Array:
         """Return the probability that rows take at most so many seconds, shape (n,): the inverse of `_with_bounds`."""
-        if not self._fold_models:  # intervals of another kind: log-errors taken as normal
-            mean, _, upper = self._with_bounds(inputs, 0.9)
-            return np.asarray(norm.cdf(norm.ppf(0.95) * np.log(limit_s / mean) / np.log(upper / mean)))
         logs = self._fold_logs(inputs)
         below, above = cv_plus_below(logs, self.folds_, np.abs(self.residuals_), float(np.log(limit_s)))
         return np.where(self._model(inputs) <= limit_s, (1 + below) / 2, (1 - above) / 2)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,26 @@ Array = NDArray[np.float64]
 _SETTINGS = 6
 
 
+@dataclass(frozen=True, eq=False)
+class _View:
+    """Networks as one graph shows them: covariances of the parts, which all settings share."""
+
+    rows: Rows
+    mode: int
+    base: Array
+    columns: dict[int, Array] = field(default_factory=dict)
+
+    def crossed(self, places: Sequence[int]) -> Array:
+        """Return the covariances of every network with some of them, shape (5, n, len(places))."""
+        return products(self.rows, self.rows.take(places), self.mode, (self.base, self.base[list(places)]))
+
+    def column(self, place: int) -> Array:
+        """Return the covariances of every network with one of them, shape (5, n)."""
+        if place not in self.columns:
+            self.columns[place] = self.crossed([place])[:, :, 0]
+        return self.columns[place]
+
+
 @dataclass(eq=False)
 class _Belief:
     """What one process knows: covariances of candidates with the networks that matter, updated by every choice.
@@ -22,9 +42,7 @@ class _Belief:
     `crossed` (n, r) with the reference, `variance` (n,) of the candidates, all relative to the base.
     """
 
-    rows: Rows
-    mode: int
-    base: Array
+    view: _View
     scales: Array
     noise: float
     weight: float
@@ -32,15 +50,17 @@ class _Belief:
     variance: Array
     steps: list[Array]
 
+    def information(self) -> Array:
+        """Return what measuring each candidate adds to the logarithm of the determinant (D-optimality), shape (n,)."""
+        return np.asarray(np.log1p(self.variance / self.noise**2))
+
     def gain(self) -> Array:
         """Return by how much measuring each candidate lowers the mean variance of the reference, shape (n,)."""
         return np.asarray((self.crossed**2).mean(axis=1) / (self.variance + self.noise**2))
 
     def learn(self, place: int, reference: Sequence[int]) -> None:
         """Take a measurement of the candidate at `place` into account."""
-        one = self.rows.take([place])
-        covariances = products(self.rows, one, self.mode, (self.base, self.base[[place]]))[:, :, 0]
-        column = np.asarray(self.scales**2 @ covariances)
+        column = np.asarray(self.scales**2 @ self.view.column(place))
         for step in self.steps:
             column = column - step * step[place]
         step = column / np.sqrt(max(float(column[place]), 0.0) + self.noise**2)
@@ -49,31 +69,50 @@ class _Belief:
         self.variance = np.maximum(self.variance - step**2, 0.0)
 
 
-def choose(
+def choose_first(
+    candidates: Rows, n: int, reference: Sequence[int], settings: Settings, barred: Sequence[Sequence[int]]
+) -> list[int]:
+    """Return the places of n candidates that together tell most, before anything is measured (D-optimality).
+
+    One after the other, each choice taken into account in the next, averaged over graphs and the likeliest settings.
+    `barred[i]` are candidates that need no measurement once i is chosen, itself among them.
+    """
+    beliefs = _prior(candidates, settings, reference)
+    return _greedy(beliefs, _Belief.information, n, reference, barred)
+
+
+def choose_next(
     candidates: Rows,
     n: int,
     reference: Sequence[int],
-    settings: Settings,
+    measured: Rows,
+    mixture: Mixture,
     barred: Sequence[Sequence[int]],
-    measured: tuple[Rows, Mixture] | None = None,
 ) -> list[int]:
     """Return the places of n candidates whose measurement lowers the mean relative variance over `reference` most.
 
     One after the other, each choice taken into account in the next (active learning by Cohn's criterion, Seo et al.
-    2000), averaged over the settings and graphs in which what is `measured` leaves belief. `barred[i]` are candidates
-    that need no measurement once i is chosen, itself among them.
+    2000), averaged over the settings and graphs in which what is `measured` leaves belief. `barred` as above.
     """
-    known = 0 if measured is None else len(measured[0])
-    rows = candidates if measured is None else candidates.join(measured[0])
-    beliefs = _prior(rows, settings, reference) if measured is None else _posterior(rows, measured[1], reference)
-    for place in range(len(candidates), len(candidates) + known):
+    beliefs = _posterior(candidates.join(measured), mixture, reference)
+    for place in range(len(candidates), len(candidates) + len(measured)):
         for belief in beliefs:
             belief.learn(place, reference)
-    open_ = np.ones(len(candidates), bool)
+    return _greedy(beliefs, _Belief.gain, n, reference, barred)
+
+
+def _greedy(
+    beliefs: Sequence[_Belief],
+    worth: Callable[[_Belief], Array],
+    n: int,
+    reference: Sequence[int],
+    barred: Sequence[Sequence[int]],
+) -> list[int]:
+    open_ = np.ones(len(barred), bool)
     chosen: list[int] = []
     while len(chosen) < n and open_.any():
-        gains = sum(belief.weight * belief.gain()[: len(candidates)] for belief in beliefs)
-        place = int(np.argmax(np.where(open_, gains, -np.inf)))
+        total = np.sum([belief.weight * worth(belief)[: len(barred)] for belief in beliefs], axis=0)
+        place = int(np.argmax(np.where(open_, total, -np.inf)))
         chosen.append(place)
         open_[list(barred[place])] = False
         for belief in beliefs:
@@ -82,34 +121,34 @@ def choose(
 
 
 def _prior(rows: Rows, settings: Settings, reference: Sequence[int]) -> list[_Belief]:
-    """Return beliefs before anything is measured; a graph's uncertainties are in proportion to their sum."""
+    """Return beliefs before anything is measured; each graph weighs by how little is uncertain in it."""
     likeliest = np.argsort(-settings.log_prior)[:_SETTINGS]
     shares = np.exp(settings.log_prior[likeliest] - settings.log_prior[likeliest[0]])
     found = []
     for mode in range(len(rows.base)):
-        for i, share in zip(likeliest, shares / shares.sum(), strict=True):
-            belief = _belief(
-                rows, mode, rows.base[mode], settings.scales[i], float(settings.noise[i]), float(share), reference
-            )
+        view = _View(rows, mode, rows.base[mode])
+        beliefs = _beliefs(
+            view, settings.scales[likeliest], settings.noise[likeliest], shares / shares.sum(), reference
+        )
+        for belief in beliefs:
             belief.weight /= float(belief.variance[list(reference)].mean())
-            found.append(belief)
+        found += beliefs
     return found
 
 
 def _posterior(rows: Rows, mixture: Mixture, reference: Sequence[int]) -> list[_Belief]:
+    found = []
+    for stage, base, weight in mixture.components(rows):
+        kept = slice(_SETTINGS)
+        view = _View(rows, stage.mode, base)
+        found += _beliefs(view, stage.scales[kept], stage.noise[kept], weight * stage.shares[kept], reference)
+    return found
+
+
+def _beliefs(view: _View, scales: Array, noises: Array, weights: Array, reference: Sequence[int]) -> list[_Belief]:
+    crossed = np.tensordot(scales**2, view.crossed(reference), 1)
+    variance = scales**2 @ own_products(view.rows, view.mode, view.base)
     return [
-        _belief(rows, stage.mode, base, stage.scales[i], float(stage.noise[i]), weight * float(share), reference)
-        for stage, base, weight in mixture.components(rows)
-        for i, share in list(enumerate(stage.shares))[:_SETTINGS]
+        _Belief(view, scales[i], float(noises[i]), float(weights[i]), crossed[i], variance[i], [])
+        for i in range(len(scales))
     ]
-
-
-def _belief(
-    rows: Rows, mode: int, base: Array, scales: Array, noise: float, weight: float, reference: Sequence[int]
-) -> _Belief:
-    places = list(reference)
-    crossed = np.asarray(
-        np.einsum("g,gij->ij", scales**2, products(rows, rows.take(places), mode, (base, base[places])))
-    )
-    variance = np.asarray(scales**2 @ own_products(rows, mode, base))
-    return _Belief(rows, mode, base, scales, noise, weight, crossed, variance, [])

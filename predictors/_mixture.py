@@ -86,38 +86,40 @@ def draw_settings(seed: int) -> Settings:
 
 def products(first: Rows, second: Rows, mode: int, bases: tuple[Array, Array]) -> Array:
     """Return the covariance of each part at scale 1 between networks, shape (5, n, m), relative to their bases."""
-    shared = _dot(first.decisions, second.decisions)
+    shared = first.decisions @ second.decisions.T
     parts = [
         np.ones_like(shared),
-        _dot(first.sources[mode], second.sources[mode]),
-        _dot(first.features[mode], second.features[mode]),
+        first.sources[mode] @ second.sources[mode].T,
+        first.features[mode] @ second.features[mode].T,
         shared,
         shared**2,
     ]
     return np.stack(parts) / np.outer(*bases)
 
 
-def _dot(first: Array, second: Array) -> Array:
-    """Return the products of rows, each the same to the last bit whatever other rows there are."""
-    return np.asarray(np.einsum("ik,jk->ij", first, second))
-
-
 def log_evidence(covariances: Array, settings: Settings, relative: Array) -> tuple[Array, Array, Array]:
-    """Return log-evidence (m,), weights K^-1 y (m, n) and inverses K^-1 (m, n, n) for relative times (n,)."""
+    """Return log-evidence (m,), weights K^-1 y (m, n) and roots of the inverses K^-1 (m, n, n) for relative times (n,).
+
+    A root R is lower^-T of K's Cholesky factor: R R^T = K^-1.
+    """
     n = len(relative)
-    kernels = np.einsum("mg,gij->mij", settings.scales**2, covariances)
+    kernels = np.tensordot(settings.scales**2, covariances, 1)
     kernels[:, range(n), range(n)] += settings.noise[:, None] ** 2 + 1e-9
-    inverses = np.linalg.inv(kernels)
-    weights = inverses @ relative
-    half_log_det = np.log(np.diagonal(np.linalg.cholesky(kernels), axis1=1, axis2=2)).sum(axis=1)
-    return -0.5 * (weights @ relative) - half_log_det - 0.5 * n * np.log(2 * np.pi), weights, inverses
+    factors = np.linalg.cholesky(kernels)
+    roots = np.swapaxes(np.linalg.inv(factors), 1, 2)
+    whitened = relative @ roots
+    half_log_det = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+    evidence = -0.5 * (whitened**2).sum(axis=1) - half_log_det - 0.5 * n * np.log(2 * np.pi)
+    return evidence, (roots @ whitened[:, :, None])[:, :, 0], roots
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
     """Gaussian processes of one graph on the same measured networks, relative to one base.
 
-    `log_weights` (m,) of the settings that were kept, `scale_s` the seconds of a base of 1.
+    `log_weights` (m,) of the settings that were kept, `scale_s` the seconds of a base of 1. For each setting, with K
+    the covariance of the measured networks' `relative` times (k,): `weights` K^-1 relative (m, k), and `roots`
+    (m, k, k) whose product with their transpose is K^-1.
     """
 
     mode: int
@@ -127,8 +129,9 @@ class Stage:
     scales: Array
     noise: Array
     log_weights: Array
+    relative: Array
     weights: Array
-    inverses: Array
+    roots: Array
 
     @property
     def shares(self) -> Array:
@@ -137,9 +140,15 @@ class Stage:
 
     def means(self, rows: Rows, base: Array) -> Array:
         """Return seconds by every setting, shape (m, n)."""
-        covariances = products(rows, self.measured, self.mode, (base, self.base))
-        relative = np.einsum("mg,gij,mj->mi", self.scales**2, covariances, self.weights)
-        return np.asarray(relative * base * self.scale_s)
+        return self._means(self._crossed(rows, base), base)
+
+    def moments(self, rows: Rows, base: Array) -> tuple[Array, Array]:
+        """Return seconds and the variance of a new measurement by every setting, (m, n) each, in (square) seconds."""
+        crossed = self._crossed(rows, base)
+        own = self.scales**2 @ own_products(rows, self.mode, base)
+        explained = ((crossed @ self.roots) ** 2).sum(axis=2)
+        relative = np.maximum(own - explained, 0.0) + self.noise[:, None] ** 2
+        return self._means(crossed, base), relative * (base * self.scale_s) ** 2
 
     def terms(self, rows: Rows, base: Array) -> Array:
         """Return the terms of the means, shape (m, 1 + sources + 3, n): constant, each source, the further parts."""
@@ -149,30 +158,24 @@ class Stage:
         sources = weights[:, :, None] * rows.sources[self.mode].T
         return np.asarray(np.concatenate([parts[:, :1], sources, parts[:, 2:]], axis=1) * self.scale_s)
 
-    def variances(self, rows: Rows, base: Array) -> Array:
-        """Return the variance of a new measurement by every setting, in square seconds, shape (m, n)."""
-        covariances = products(rows, self.measured, self.mode, (base, self.base))
-        crossed = np.einsum("mg,gij->mij", self.scales**2, covariances)
-        own = self.scales**2 @ own_products(rows, self.mode, base)
-        explained = np.einsum("mij,mjk,mik->mi", crossed, self.inverses, crossed)
-        relative = np.maximum(own - explained, 0.0) + self.noise[:, None] ** 2
-        return np.asarray(relative * (base * self.scale_s) ** 2)
-
     def leave_one_out(self) -> tuple[Array, Array]:
         """Return for each measured network the mean and the standard deviation of a model that has not seen it.
 
         Seconds, shape (n,), averaged over the settings (Rasmussen and Williams 2006, Eq. 5.12).
         """
-        diagonal = np.diagonal(self.inverses, axis1=1, axis2=2)
-        relative = self._relative - self.weights / diagonal
+        diagonal = (self.roots**2).sum(axis=2)
+        relative = self.relative - self.weights / diagonal
         unit = self.base * self.scale_s
         mean = self.shares @ relative
         variance = self.shares @ (1 / diagonal + (relative - mean) ** 2)
         return mean * unit, np.sqrt(variance) * unit
 
-    @property
-    def _relative(self) -> Array:
-        return np.asarray(np.linalg.solve(self.inverses[0], self.weights[0]))
+    def _crossed(self, rows: Rows, base: Array) -> Array:
+        """Return the covariance by every setting of networks with the measured ones, shape (m, n, measured)."""
+        return np.asarray(np.tensordot(self.scales**2, products(rows, self.measured, self.mode, (base, self.base)), 1))
+
+    def _means(self, crossed: Array, base: Array) -> Array:
+        return np.asarray((crossed @ self.weights[:, :, None])[:, :, 0] * base * self.scale_s)
 
 
 def own_products(rows: Rows, mode: int, base: Array) -> Array:
@@ -187,15 +190,15 @@ def fit_stage(mode: int, measured: Rows, base: Array, times: Array, settings: Se
     relative = times / base
     scale_s = float(np.median(relative))
     covariances = products(measured, measured, mode, (base, base))
-    evidence, weights, inverses = log_evidence(covariances, settings, relative / scale_s)
+    evidence, weights, roots = log_evidence(covariances, settings, relative / scale_s)
     # The density is that of the times, not of the relative ones: only so can graphs be compared.
     scores = evidence + settings.log_prior - np.log(base * scale_s).sum()
     kept = np.argsort(-scores)[:_KEPT]
     # What was left out counts for the graph, too.
     scores_kept = scores[kept] + logsumexp(scores) - logsumexp(scores[kept])
     return Stage(
-        mode, measured, base, scale_s, settings.scales[kept], settings.noise[kept], scores_kept, weights[kept],
-        inverses[kept],
+        mode, measured, base, scale_s, settings.scales[kept], settings.noise[kept], scores_kept, relative / scale_s,
+        weights[kept], roots[kept],
     )  # fmt: skip
 
 
@@ -217,12 +220,8 @@ class Mixture:
         #: How likely each graph is to be the one that runs, shape (modes,).
         self.mode_weights = np.exp(totals - logsumexp(totals))
 
-    def mean(self, rows: Rows) -> Array:
-        """Return seconds, shape (n,)."""
-        return self.moments(rows, spread=False)[0]
-
     def moments(self, rows: Rows, spread: bool = True) -> tuple[Array, Array]:
-        """Return mean and standard deviation of a new measurement in seconds, shape (n,) each."""
+        """Return mean and standard deviation of a new measurement in seconds, shape (n,) each; 0 without `spread`."""
         parts = [self._moments(rows.take(slice(at, at + _ROWS)), spread) for at in range(0, len(rows), _ROWS)]
         mean, deviation = (np.concatenate(item) for item in zip(*parts, strict=True))
         return np.maximum(mean, self.fastest_s / 3), deviation
@@ -259,9 +258,13 @@ class Mixture:
     def _moments(self, rows: Rows, spread: bool) -> tuple[Array, Array]:
         means, weights, variances = [], [], []
         for stage, base, weight in self.components(rows):
-            means.append(stage.means(rows, base))
             weights.append(stage.shares * weight)
-            variances.append(stage.variances(rows, base) if spread else np.zeros_like(means[-1]))
+            if spread:
+                mean, variance = stage.moments(rows, base)
+                variances.append(variance)
+            else:
+                mean = stage.means(rows, base)
+            means.append(mean)
         every, shares = np.concatenate(means), np.concatenate(weights) / np.concatenate(weights).sum()
         mean = shares @ every
         if not spread:

@@ -22,10 +22,12 @@ from predictors._views import Views, views_of
 from profiler._plan import load_space
 from search_spaces._base import SearchSpace
 
-#: Networks chosen before the first is measured; the rest follow one by one.
-_FIRST = 4
+#: Networks chosen before the first is measured; the rest follow one by one, and from so many on several at a time.
+_FIRST, _SEVERAL_FROM, _SEVERAL = 5, 20, 5
 #: Until so many are measured, and until so sure which graph runs, what is least certain itself is measured next.
-_EXPLORED, _SURE = 10, 0.9
+_EXPLORED, _SURE = 8, 0.9
+#: From so many on, their median tells whether the model predicts too fast or too slow as a whole.
+_CENTRED_FROM = 20
 #: Candidates that are looked at, and those over which uncertainty is averaged.
 _CANDIDATES, _REFERENCE = 1000, 250
 
@@ -63,7 +65,8 @@ class Transfer(Predictor):
     ) -> list[int]:
         """Return the places of up to n candidates whose measurement tells most about all; fewer where that is wise.
 
-        Before anything is measured four are chosen at most, afterwards one at a time: each changes what is best next.
+        Before anything is measured five are chosen at most, afterwards one at a time, since each changes what is best
+        next; where many are measured that changes little, and it is five again.
         """
         prepared = self._prepare()
         seen = {self.space.canonical(item) for item in measured}
@@ -81,15 +84,15 @@ class Transfer(Predictor):
         live = prepared.views.connected(measured) if len(measured) else np.zeros(0, bool)
         with threadpool_limits(limits=1, user_api="blas"):
             if live.sum() < 2:
-                chosen = _design.choose(rows, min(n, _FIRST), reference, prepared.settings, same)
-            else:
-                known = prepared.rows([item for item, is_live in zip(measured, live, strict=True) if is_live])
-                times = np.asarray(latency_s, dtype=float)[live]
-                mixture = Mixture(known, times, prepared.settings)
-                if len(times) < _EXPLORED or mixture.mode_weights.max() < _SURE:
-                    mean, deviation = mixture.moments(rows)
-                    return [places[int(np.argmax(deviation / mean))]]
-                chosen = _design.choose(rows, min(n, 1), reference, prepared.settings, same, (known, mixture))
+                chosen = _design.choose_first(rows, min(n, _FIRST), reference, prepared.settings, same)
+                return [places[i] for i in chosen]
+            known = prepared.rows([item for item, is_live in zip(measured, live, strict=True) if is_live])
+            mixture = Mixture(known, np.asarray(latency_s, dtype=float)[live], prepared.settings)
+            if len(known) < _EXPLORED or mixture.mode_weights.max() < _SURE:
+                mean, deviation = mixture.moments(rows)
+                return [places[int(np.argmax(deviation / mean))]]
+            several = _SEVERAL if len(known) >= _SEVERAL_FROM else 1
+            chosen = _design.choose_next(rows, min(n, several), reference, known, mixture, same)
         return [places[i] for i in chosen]
 
     def fit(
@@ -120,30 +123,45 @@ class Transfer(Predictor):
 
     def _train(self, inputs: Array, y: Array, choices: Mapping[str, Any]) -> Model:
         mixture = Mixture(self._rows(inputs), y, self._prepare().settings)
-        return lambda rows: mixture.mean(self._rows(rows))
+        return lambda rows: mixture.moments(self._rows(rows), spread=False)[0]
 
     def _fit_models(
         self, inputs: Array, times: Array, folds: NDArray[np.intp], choices: Mapping[str, Any] | None
     ) -> None:
         self.choices_ = dict(choices or {})
-        self._known = self._rows(inputs)
-        self._mixture = Mixture(self._known, times, self._prepare().settings)
+        self._mixture = Mixture(self._rows(inputs), times, self._prepare().settings)
         mean, deviation = self._mixture.leave_one_out()
+        mean = np.maximum(mean, self._mixture.fastest_s / 3)
+        errors = np.log(times / mean)
+        self._centre = float(np.median(errors)) if len(times) >= _CENTRED_FROM else 0.0
+        self.residuals_ = errors - self._centre
         drawn = list(self.choices_.get("drawn_at_random", ()))
-        relative = deviation / np.maximum(mean, self._mixture.fastest_s / 3)
-        self.residuals_ = np.log(times / np.maximum(mean, self._mixture.fastest_s / 3))
         #: How many of its standard deviations the model was off for each network that was drawn at random.
-        self._scores = np.sort(np.abs(self.residuals_ / relative)[drawn])
-        self._model = lambda rows: self._mixture.mean(self._rows(rows))
+        self._scores = np.sort(np.abs(self.residuals_ / (deviation / mean))[drawn])
+        self._model = lambda rows: self._moments(rows, spread=False)[0]
+
+    def _moments(self, inputs: Array, spread: bool = True) -> tuple[Array, Array]:
+        """Return seconds and the standard deviation of their logarithm, shape (n,) each."""
+        mean, deviation = self._mixture.moments(self._rows(inputs), spread)
+        return mean * np.exp(self._centre), deviation / mean
 
     def _with_bounds(self, inputs: Array, coverage: float) -> tuple[Array, Array, Array]:
-        mean, deviation = self._mixture.moments(self._rows(inputs))
+        mean, deviation = self._moments(inputs)
         if self._interval_kind(coverage) == "conformal":
             times = float(self._scores[_rank(len(self._scores), coverage) - 1])
         else:
             times = float(norm.ppf((1 + coverage) / 2))
-        width = times * deviation / mean
-        return mean, mean * np.exp(-width), mean * np.exp(width)
+        return mean, mean * np.exp(-times * deviation), mean * np.exp(times * deviation)
+
+    def _below(self, inputs: Array, limit_s: float) -> Array:
+        mean, deviation = self._moments(inputs)
+        times = np.log(limit_s / mean) / deviation
+        n = len(self._scores)
+        within = np.searchsorted(self._scores, np.abs(times), side="right")
+        # Beyond all scores the model decides, but promises no less than they do.
+        by_model = np.maximum(2 * norm.cdf(np.abs(times)) - 1, n / (n + 1))
+        coverage = np.where(within < n, within / (n + 1), by_model)
+        return np.asarray((1 + np.sign(times) * coverage) / 2)
 
     def _interval_kind(self, coverage: float) -> str:
         """Return `conformal` where enough networks were drawn at random for the coverage, else `model`."""
