@@ -29,6 +29,7 @@ docs: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.onnx_build
 	$(BIN)/python -m benchmarks.static_costs
+	$(BIN)/python -m benchmarks.predict_speed
 	$(BIN)/python -m benchmarks.recipe
 	$(BIN)/python -m benchmarks.parity
 	$(BIN)/python -m benchmarks.duty_cycle

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hilnas.errors import UsageError
 from profiler._import import import_request, import_table
+from profiler._source_pack import load_pack
 from profiler._workspace import Workspace
 
 #: Tables of a space with their units and the name that devices.csv has for them.
@@ -37,6 +38,8 @@ _FAMILIES = {
 }
 #: What devices.csv leaves out.
 _EDGE_KINDS = {"myriad_vpu": "npu", "adreno640": "phone", "kryo_cpu_855": "phone", "i7": "cpu"}
+#: Devices of a pack with fewer cells are neither sources nor targets.
+_PACK_CELLS = 100
 #: Columns of FBNet that are sums of a block table: nobody measured these networks.
 _SUMS = ("raspi4", "pixel3", "eyeriss", "fpga")
 
@@ -156,6 +159,17 @@ def import_devices(workspace: Workspace, folder: Path, space: str) -> list[Devic
             family = _FAMILIES[kinds[listed, name]]
             found.append(Device(f"table:{stem}/{column.name}", name, family, space == "fbnet" and name in _SUMS))
     return found
+
+
+def pack_tasks(name: str) -> list[Task]:
+    """Return a task for each device of a source pack, with the others as sources; those with few cells are left out."""
+    pack = load_pack(name)
+    devices = [
+        Device(f"source_pack:{name}/{device}", device, "runtimes", is_sum=False)
+        for device, rows in pack.tables.items()
+        if len(rows) >= _PACK_CELLS
+    ]
+    return [Task(name, tuple(item for item in devices if item != target), (target,)) for target in devices]
 
 
 def tasks(space: str, devices: Sequence[Device]) -> list[Task]:

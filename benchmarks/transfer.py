@@ -5,6 +5,9 @@ on the others that no source was asked for; mean ± standard deviation over the 
 the same n networks best, scaled by their median ratio. HELP: its published Spearman, of networks within the middle
 80 % of the target's times, from 10 measurements and 10 of fixed networks; here nothing is cut off.
 
+With --pack NAME the devices are those of a source pack that ships, each with the others as sources: half of the cells
+are drawn for these, and the target is judged on the rest.
+
 With --intervals 20 networks are chosen and 20 more drawn at random. Width: of the 90 % interval over the prediction.
 Violations: of the networks whose upper bound keeps the median of the target, those that do not; acceptance: of those
 that keep it, those whose upper bound does.
@@ -21,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from benchmarks._public_devices import Device, Task, import_devices, reference_folder, tasks
+from benchmarks._public_devices import Device, Task, import_devices, pack_tasks, reference_folder, tasks
 from benchmarks._transfer_rows import CEILING, Figure, Row, averages, head, line
 from hilnas.errors import HilnasError, UnknownName
 from hilnas.output import answer
@@ -46,6 +49,7 @@ _INTERVALS = {
     "acceptance_rate": "acceptance",
 }
 _CHOSEN, _DRAWN = 20, 20
+_SAMPLES, _PACK_SAMPLES = 900, 100
 #: The ceiling: this predictor on so many random architectures, at most this share of the distinct ones.
 _BEST, _MOST, _SHARE, _CEILING_SEEDS = "gradient_boosting", 5000, 0.8, 3
 
@@ -55,6 +59,7 @@ class Options:
     """What the command line says (no targets: all)."""
 
     space: str
+    pack: str
     budgets: tuple[int, ...]
     seeds: int
     source_samples: int
@@ -107,9 +112,10 @@ def _by_seed(values: Sequence[float | None]) -> Figure:
 def _options(arguments: Sequence[str] | None) -> Options:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--space", choices=list(_BUDGETS), default="nasbench201")
+    parser.add_argument("--pack", default="", help="devices of this source pack instead of public tables")
     parser.add_argument("--budgets", type=_numbers, help="measurements of the target (5,10,20,50; fbnet: 10,20)")
     parser.add_argument("--seeds", type=int, default=20, help="repetitions (default: 20)")
-    parser.add_argument("--source-samples", type=int, default=900, help="measurements of each source (default: 900)")
+    parser.add_argument("--source-samples", type=int, help="measurements of each source (900; of a pack: 100)")
     parser.add_argument("--targets", default="", help="only these devices, e.g. raspi4,titanx_32")
     parser.add_argument("--intervals", action="store_true", help="judge intervals instead of predictions")
     parser.add_argument("--ceiling", action="store_true", help=f"also {_BEST} on {_MOST} measurements: slow")
@@ -118,12 +124,19 @@ def _options(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     found = vars(parser.parse_args(arguments))
     budgets = found.pop("budgets") or _BUDGETS[found["space"]]
+    samples = found.pop("source_samples") or (_PACK_SAMPLES if found["pack"] else _SAMPLES)
     targets = tuple(filter(None, found.pop("targets").split(",")))
-    return Options(**found, budgets=budgets, targets=targets)
+    return Options(**found, budgets=budgets, source_samples=samples, targets=targets)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(",")))
+
+
+def _tasks(workspace: Workspace, chosen: Options) -> list[Task]:
+    if chosen.pack:
+        return pack_tasks(chosen.pack)
+    return tasks(chosen.space, import_devices(workspace, reference_folder(), chosen.space))
 
 
 def _only(listed: Sequence[Task], names: Sequence[str]) -> list[Task]:
@@ -154,9 +167,9 @@ def _notes(listed: Sequence[Task], chosen: Options) -> Iterator[str]:
 
 def run(chosen: Options) -> None:
     """Evaluate and print."""
-    folder, space = reference_folder(), load_space(chosen.space)
+    space = load_space(chosen.space)
     with tempfile.TemporaryDirectory() as temporary, Workspace.open(Path(temporary)) as workspace:
-        listed = _only(tasks(chosen.space, import_devices(workspace, folder, chosen.space)), chosen.targets)
+        listed = _only(_tasks(workspace, chosen), chosen.targets)
         title = head(_INTERVALS if chosen.intervals else _POINTS, chosen.markdown)
         if not chosen.json:
             print(title)

@@ -14,7 +14,7 @@ from hilnas.errors import Inconclusive
 from hilnas.records import Architecture
 from predictors._base import Predictor
 from predictors._samples import Samples, measure_samples, recorded_samples, time_column
-from predictors.transfer import Transfer
+from predictors.transfer import Transfer, n_drawn
 from profiler._campaign import Progress, silent
 from profiler._workspace import Workspace
 from search_spaces._base import SearchSpace
@@ -23,8 +23,6 @@ from search_spaces._base import SearchSpace
 _POOL, _REFERENCE = 3000, 200
 #: Measured between two looks at the intervals, at least: this many, and this share of what is there.
 _STEP, _STEP_SHARE = 4, 5
-#: From this budget on, so many of it are drawn at random where that makes intervals conformal.
-_CALIBRATED_FROM, _CALIBRATION = 40, 20
 _COVERAGE = 0.9
 
 
@@ -183,7 +181,7 @@ class _Loop:
 
     def run(self) -> str:
         """Measure until enough is known; return why it ended."""
-        n_random = _CALIBRATION if isinstance(self._predictor, Transfer) and self._wanted.n >= _CALIBRATED_FROM else 0
+        n_random = n_drawn(self._wanted.n) if isinstance(self._predictor, Transfer) else 0
         while self._left() > n_random:
             if self._narrow():
                 return "the intervals are as narrow as was asked for"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hilnas.records import Architecture
+from hilnas.records import Architecture, canonical_json
 from predictors._mixture import Rows, Settings, draw_settings, log_evidence, products
-from predictors._sources import Source
+from predictors._sources import Source, source_space
 from predictors._surrogates import Surrogate, fit_surrogate, views_of_rows
 from predictors._views import Views, views_of
 from search_spaces._base import SearchSpace
@@ -44,8 +47,26 @@ class Prepared:
         return _rows(features, decisions, self.surrogates, self.feature_scale, self.decision_scale)
 
 
-def prepare(space: SearchSpace, sources: Sequence[tuple[Source, SearchSpace]], seed: int) -> Prepared:
-    """Return what sources, each with its own space, tell; without any, features alone are left."""
+def prepare(space: SearchSpace, sources: Sequence[Mapping[str, Any]], seed: int) -> Prepared:
+    """Return what sources (the JSON of each, with `space` where it is of another one) tell; none leave features alone.
+
+    What was prepared before is remembered: predictors are fitted again and again with the same sources. Raises
+    ValueError for a source with bad times.
+    """
+    return _remembered(
+        type(space), canonical_json(dict(space.options)), canonical_json([dict(x) for x in sources]), seed
+    )
+
+
+@lru_cache(maxsize=32)
+def _remembered(kind: type[SearchSpace], options: str, sources: str, seed: int) -> Prepared:
+    space = kind(**json.loads(options))
+    listed = json.loads(sources)
+    spaces = [source_space(item, space) for item in listed]
+    return _prepare(space, [(Source.from_json(item, own), own) for item, own in zip(listed, spaces, strict=True)], seed)
+
+
+def _prepare(space: SearchSpace, sources: Sequence[tuple[Source, SearchSpace]], seed: int) -> Prepared:
     views = views_of(space)
     surrogates = tuple(
         fit_surrogate(source, own, views_of(own), own.reference == space.reference, seed) for source, own in sources

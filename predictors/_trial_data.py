@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from hilnas.errors import UsageError
 from hilnas.records import Architecture
-from predictors._samples import is_table
-from predictors._sources import MIN_SAMPLES, Source, read_values, split_source
+from predictors._sources import MIN_SAMPLES, Source, read_values, source_values, split_source
 from predictors._views import views_of
 from profiler._plan import load_space
 from profiler._workspace import Workspace
@@ -77,27 +76,15 @@ def known_devices(
     if target in own:
         raise UsageError(f"{target} cannot be a source of itself", "", "Leave it out of --sources.")
     values = {target: read_values(workspace, target, space)}
-    values |= {name: _source_values(workspace, name, space) for name in own}
+    values |= {name: source_values(workspace, name, space) for name in own}
     others = (_foreign(workspace, reference, devices) for reference, devices in names.items())
     return _known(space, "", values, own), tuple(others)
 
 
 def _foreign(workspace: Workspace, reference: str, devices: Sequence[str]) -> Known:
     space = load_space(reference)
-    values = {f"{name}@{reference}": _source_values(workspace, name, space) for name in devices}
+    values = {f"{name}@{reference}": source_values(workspace, name, space) for name in devices}
     return _known(space, reference, values, list(values))
-
-
-def _source_values(workspace: Workspace, device: str, space: SearchSpace) -> dict[str, float]:
-    if is_table(device):
-        column = workspace.store.column_at(device)
-        if column.space != space.name:
-            raise UsageError(
-                f"the source {device} belongs to {column.space}, not to {space.reference}",
-                "",
-                f"Write {device}@{column.space}",
-            )
-    return read_values(workspace, device, space)
 
 
 def _known(space: SearchSpace, foreign: str, values: Mapping[str, Mapping[str, float]], sources: list[str]) -> Known:

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-#: From this budget on, this many of its networks are drawn at random, for intervals.
-_CALIBRATED_FROM, _CALIBRATION = 40, 20
+from predictors.transfer import n_drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class TrialRequest:
         """Return how many of the budget are drawn at random beside those that the predictor chooses."""
         if self.calibration is not None:
             return self.calibration
-        return _CALIBRATION if self.budget >= _CALIBRATED_FROM else 0
+        return n_drawn(self.budget)
 
 
 @dataclass(frozen=True, slots=True)

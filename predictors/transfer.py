@@ -17,9 +17,7 @@ from predictors._base import Array, Model, Predictor
 from predictors._graph_features import FEATURES, MODES
 from predictors._mixture import PARTS, Mixture, Rows
 from predictors._prepared import Prepared, prepare, reference_networks
-from predictors._sources import Source
 from predictors._views import Views, views_of
-from profiler._plan import load_space
 from search_spaces._base import SearchSpace
 
 #: Networks chosen before the first is measured; the rest follow one by one, and from so many on several at a time.
@@ -30,6 +28,13 @@ _EXPLORED, _SURE = 8, 0.9
 _CENTRED_FROM = 20
 #: Candidates that are looked at, and those over which uncertainty is averaged.
 _CANDIDATES, _REFERENCE = 1000, 250
+#: From this budget on, so many of it are drawn at random: enough for conformal intervals, one-sided ones of 95 % too.
+_CALIBRATED_FROM, _CALIBRATION = 40, 20
+
+
+def n_drawn(budget: int) -> int:
+    """Return how many of a budget of measurements are best drawn at random, for intervals."""
+    return _CALIBRATION if budget >= _CALIBRATED_FROM else 0
 
 
 class Transfer(Predictor):
@@ -177,7 +182,7 @@ class Transfer(Predictor):
 
     def _prepare(self) -> Prepared:
         if self._prepared is None:
-            self._prepared = prepare(self.space, [_source(item, self.space) for item in self.sources], self.seed)
+            self._prepared = prepare(self.space, self.sources, self.seed)
         return self._prepared
 
     def _rows(self, inputs: Array) -> Rows:
@@ -200,8 +205,3 @@ class Transfer(Predictor):
 def _rank(n: int, coverage: float) -> int:
     """Return which of n scores, from the smallest, bounds a further one with this probability (split conformal)."""
     return max(1, math.ceil(coverage * (n + 1)))
-
-
-def _source(values: Mapping[str, Any], space: SearchSpace) -> tuple[Source, SearchSpace]:
-    own = load_space(values["space"]) if values.get("space") else space
-    return Source.from_json(values, own), own

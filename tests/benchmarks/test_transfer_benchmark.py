@@ -9,6 +9,7 @@ import pytest
 from benchmarks import transfer
 from benchmarks._public_devices import import_devices, tasks
 from benchmarks._transfer_rows import CEILING, Row, averages
+from profiler._source_pack import shipped_packs
 from profiler._workspace import Workspace
 from search_spaces._costs import static_costs
 from search_spaces.fbnet import FBNet
@@ -138,3 +139,13 @@ def test_what_cannot_run_says_why(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("HILNAS_REFERENCE_DATA", str(tmp_path / "none"))
     assert transfer.main(COMMON) == 2
     assert "HILNAS_REFERENCE_DATA" in capsys.readouterr().err
+
+
+def test_devices_of_a_pack_help_each_other(capsys):
+    (name,) = shipped_packs()[:1]
+    arguments = ["--pack", name, "--targets", "ncnn", "--budgets", "5", "--seeds", "1", "--workers", "1", "--json"]
+    assert transfer.main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    row = found["rows"][0]
+    assert (row["task"], row["device"], row["n"]) == (name, "ncnn", 5)
+    assert 80 <= row["n_evaluated"] <= 100 and row["figures"]["best_source_spearman"][0] > 0.5
