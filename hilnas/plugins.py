@@ -56,6 +56,7 @@ def _own(package: str) -> list[str]:
 _NOT_PLUGINS = {
     ("devices", "agent"),
     ("searchers", "evaluators"),
+    ("searchers", "image_data"),
 }
 
 
