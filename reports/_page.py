@@ -26,9 +26,10 @@ class Section:
     rows: Sequence[Mapping[str, Any]]
 
 
-def page(title: str, facts: Mapping[str, Any], sections: Sequence[Section]) -> str:
-    """Return the whole page; it loads nothing from anywhere."""
+def page(title: str, facts: Mapping[str, Any], sections: Sequence[Section], charts: Sequence[str] = ()) -> str:
+    """Return the whole page; it loads nothing from anywhere. `charts` are SVG, written as they are."""
     body = [f"<h1>{escape(title)}</h1>", _table([{"": key, " ": value} for key, value in facts.items()], header=False)]
+    body += [f"<p>{chart}</p>" for chart in charts]
     for section in sections:
         body += [f"<h2>{escape(section.title)}</h2>", _table(section.rows) if section.rows else "<p>none</p>"]
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'

@@ -10,7 +10,9 @@ from hilnas.errors import BadFile, UnknownName
 from hilnas.records import Measurement
 from profiler._campaign import result
 from profiler._workspace import Workspace
+from reports._lines import line_chart
 from reports._page import Section, page, sections_of
+from searchers._curves import study_curves
 
 _MAX_BYTES = 64 * 2**20
 _FOLDERS = {"studies": "study", "comparisons": "comparison"}
@@ -21,12 +23,20 @@ def report_page(workspace: Workspace, name: str) -> str:
     for folder, noun in _FOLDERS.items():
         if name in _names(workspace, folder):
             facts, sections = sections_of(_read(workspace, folder, name))
-            return page(f"{noun} {name}", facts, sections)
+            charts = _charts(workspace, name) if folder == "studies" else []
+            return page(f"{noun} {name}", facts, sections, charts)
     run_ids = [row.run_id for row in workspace.store.campaigns()]
     if name in run_ids or (name == "last" and run_ids):
         return _run_page(workspace, workspace.store.campaign(name).run_id)
     known = [*run_ids, *(item for folder in _FOLDERS for item in _names(workspace, folder))]
     raise UnknownName("run, study or comparison", name, known, "List the runs with: hilnas runs list")
+
+
+def _charts(workspace: Workspace, study_id: str) -> list[str]:
+    """Return how a study went; nothing where its evaluations are not there."""
+    if not (workspace.path / "studies" / f"{study_id}.jsonl").exists():
+        return []
+    return [line_chart(title, lines) for title, lines in study_curves(workspace, study_id).items()]
 
 
 def _run_page(workspace: Workspace, run_id: str) -> str:

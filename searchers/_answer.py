@@ -12,21 +12,24 @@ from hilnas.records import Architecture
 from profiler._metrics import stored_names
 from searchers._cost_models import PredictedCost
 from searchers._figures import Figure, paired_difference
+from searchers._oracle import oracle_accuracy
 from searchers._problem import Evaluation, Study
 from searchers._reach import shown
-from searchers._request import Setup
+from searchers._request import RANDOM, Setup
 from searchers._search import Studies
 from searchers._verify import Candidate, Verified
 
 #: Figures of which the paired difference to random search is given.
 _COMPARED = ("score", "accuracy", "feasible_share", "late_feasible_share")
 _ORACLE = "the score is the accuracy that is reported: this is an oracle, not a result of searching"
+_TAUGHT = "the labels are of the accuracy that is reported: learn from validation accuracy instead"
 
 
 def search_answer(study_id: str, setup: Setup, studies: Studies, verified: Verified) -> dict[str, Any]:
     """Return the JSON answer; docs/searchers.md says what each field is."""
     request = setup.request
-    own = _figures(setup, studies.own)
+    oracle = oracle_accuracy(setup)
+    own = _figures(setup, studies.own, oracle)
     values: dict[str, Any] = {
         "study_id": study_id,
         "searcher": request.searcher,
@@ -45,19 +48,34 @@ def search_answer(study_id: str, setup: Setup, studies: Studies, verified: Verif
         "winner": _winner(setup, verified, studies.searcher),
         **_json(own),
     }
-    if studies.baseline is not None:
-        baseline = _figures(setup, studies.baseline)
-        values["random_search"] = {"winner": _winner(setup, verified, "random_search"), **_json(baseline)}
-        values["difference"] = {
-            name: None if found is None else asdict(found)
-            for name in _COMPARED
-            for found in [paired_difference(own[name].per_seed, baseline[name].per_seed)]
-        }
+    beside = {name: _beside(setup, verified, name, found, own, oracle) for name, found in studies.beside.items()}
+    if RANDOM in beside:
+        values[RANDOM] = beside.pop(RANDOM)
+        values["difference"] = values[RANDOM].pop("difference")
+    if beside:
+        values["baselines"] = beside
     values["candidates"] = [
-        {"searcher": name, **_candidate(setup, item)} for name, items in verified.by_searcher.items() for item in items
+        {"searcher": name, **_candidate(setup, item, won=item is verified.winner(name))}
+        for name, items in verified.by_searcher.items()
+        for item in items
     ]
     values["run_ids"] = list(verified.run_ids)
     return answer(values, request.seed)
+
+
+def _beside(
+    setup: Setup,
+    verified: Verified,
+    name: str,
+    studies: Sequence[Study],
+    own: Mapping[str, Figure],
+    oracle: float | None,
+) -> dict[str, Any]:
+    """Return the fields of a baseline, and how much better the searcher is over paired seeds."""
+    figures = _figures(setup, studies, oracle)
+    differences = {key: paired_difference(own[key].per_seed, figures[key].per_seed) for key in _COMPARED}
+    compared = {key: None if found is None else asdict(found) for key, found in differences.items()}
+    return {"winner": _winner(setup, verified, name), **_json(figures), "difference": compared}
 
 
 def verdict_error(setup: Setup, studies: Studies, verified: Verified) -> HilnasError | None:
@@ -77,7 +95,7 @@ def verdict_error(setup: Setup, studies: Studies, verified: Verified) -> HilnasE
 
 
 def _nothing_feasible(setup: Setup, studies: Studies, limits: str) -> HilnasError:
-    seen = [item for found in studies.by_searcher.values() for study in found for item in study.evaluations]
+    seen = [item for found in studies.by_name.values() for study in found for item in study.evaluations]
     failed = sum(item.cause is not None for item in seen)
     what = f"nothing among {len(seen)} evaluations keeps {limits}"
     first = setup.constraints[0].metric if setup.constraints else None
@@ -91,20 +109,29 @@ def _nothing_feasible(setup: Setup, studies: Studies, limits: str) -> HilnasErro
 
 
 def _notes(setup: Setup) -> list[str]:
-    return [_ORACLE] if setup.request.accuracy == setup.request.score else []
+    request = setup.request
+    if request.accuracy is None:
+        return []
+    searched = request.accuracy in request.score.split(",")
+    return [_ORACLE] * searched + [_TAUGHT] * (request.accuracy == request.labels)
 
 
-def _figures(setup: Setup, studies: Sequence[Study]) -> dict[str, Figure]:
-    """Return figures over seeds: of each seed's winner as it was searched, and of its evaluations."""
+def _figures(setup: Setup, studies: Sequence[Study], oracle: float | None) -> dict[str, Figure]:
+    """Return figures over seeds: of each seed's winner as it was searched, and of its evaluations.
+
+    `oracle` is the best accuracy of a feasible architecture, the same under every seed.
+    """
     winners = [study.winner for study in studies]
     figures = {
         "score": Figure.of([winner.score if winner else None for winner in winners]),
         "accuracy": Figure.of([_accuracy(setup, winner.architecture) if winner else None for winner in winners]),
         "feasible_share": Figure.of([study.feasible_share for study in studies]),
         "late_feasible_share": Figure.of([study.late_feasible_share for study in studies]),
+        "feasible_share_last_100": Figure.of([study.feasible_share_last_100 for study in studies]),
         "distinct": Figure.of([study.distinct for study in studies]),
         "failed": Figure.of([study.failed for study in studies]),
         "elapsed_s": Figure.of([study.elapsed_s for study in studies]),
+        "oracle_accuracy": Figure.of([oracle for _ in studies]),
     }
     for constraint in setup.constraints:
         figures[stored_names()[constraint.metric]] = Figure.of([_cost(winner, constraint.metric) for winner in winners])
@@ -125,11 +152,13 @@ def _json(figures: Mapping[str, Figure]) -> dict[str, Any]:
 
 def _winner(setup: Setup, verified: Verified, searcher: str) -> dict[str, Any] | None:
     found = verified.winner(searcher)
-    return None if found is None else _candidate(setup, found)
+    return None if found is None else _candidate(setup, found, won=True)
 
 
-def _candidate(setup: Setup, item: Candidate) -> dict[str, Any]:
+def _candidate(setup: Setup, item: Candidate, won: bool) -> dict[str, Any]:
     """Return one row: `latency_s` is what was measured, where something was, else the table's or predicted value.
+
+    The accuracy is looked up for the winner alone: it is no help in choosing.
 
     `probability` is how likely the predictor holds it that the limit on latency is kept.
     """
@@ -137,7 +166,7 @@ def _candidate(setup: Setup, item: Candidate) -> dict[str, Any]:
         "architecture": item.architecture.text,
         "seed": item.seed,
         "score": item.score,
-        "accuracy": _accuracy(setup, item.architecture),
+        "accuracy": _accuracy(setup, item.architecture) if won else None,
         "verdict": item.verdict,
     }
     for metric, cost in item.costs.items():
@@ -169,8 +198,9 @@ def show_answer(values: Mapping[str, Any]) -> None:
     title = f"{values['space']} on {values['device'] or 'no device'}, {limits or 'no limit'}: {many}"
     title += " (figures as searched, before the winners were measured)" if values["run_ids"] else ""
     columns = {values["searcher"]: values}
-    if "random_search" in values:
-        columns["random_search"] = values["random_search"]
+    if RANDOM in values:
+        columns[RANDOM] = values[RANDOM]
+    columns |= values.get("baselines", {})
     rows = [
         (label, *(_spread(column[name], factor) for column in columns.values()), *_difference(values, name, factor))
         for name, label, factor in _SHOWN
@@ -185,6 +215,7 @@ def show_answer(values: Mapping[str, Any]) -> None:
 _SHOWN = (
     ("score", "winner's score", 1.0),
     ("accuracy", "winner's accuracy, %", 1.0),
+    ("oracle_accuracy", "best feasible accuracy there is, %", 1.0),
     ("latency_s", "winner's latency, ms", 1e3),
     ("energy_j", "winner's energy, mJ", 1e3),
     ("macs", "winner's MACs, M", 1e-6),

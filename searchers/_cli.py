@@ -28,7 +28,12 @@ if TYPE_CHECKING:
     metavar="QUANTITY",
     help="Upper limit with unit, e.g. latency=12ms, latency=12ms@95%, energy=3mJ, macs=60M, params=1M, aops=9G.",
 )
-@click.option("--score", default="nwot", show_default=True, help="Indicator, or table:NAME/COLUMN: what is maximised.")
+@click.option(
+    "--score",
+    default="nwot",
+    show_default=True,
+    help="Indicator, table:NAME/COLUMN, or several with commas; or forest: what is maximised.",
+)
 @click.option(
     "--score-option",
     "score_options",
@@ -36,6 +41,10 @@ if TYPE_CHECKING:
     metavar="NAME=VALUE",
     help="Setting of the indicator (batch=64), or option of the space for the network it scores (depth=5).",
 )
+@click.option("--fusion", type=click.Choice(["fi", "rank"]), help="Make one of several scores: by labels, or by ranks.")
+@click.option("--labels", help="table:NAME/COLUMN of validation accuracies, for --fusion fi and --score forest.")
+@click.option("--label-budget", type=click.IntRange(10), default=100, show_default=True, help="Labels used, a seed.")
+@click.option("--reward", type=click.Choice(["paper", "strict", "none"]), help="Short for --set reward=...")
 @click.option("--accuracy", help="table:NAME/COLUMN that is reported beside the winners; never searched with.")
 @click.option("--episodes", type=click.IntRange(1), help="Updates of the searcher; each takes its `samples`.")
 @click.option("--evaluations", type=click.IntRange(1), help="Architectures to evaluate.  [default: 500]")
@@ -44,6 +53,7 @@ if TYPE_CHECKING:
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Option of the searcher (samples=10).")
 @click.option("--predictor", help="Which fitted predictor.  [default: the best on held-out architectures]")
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Candidates measured per searcher.")
+@click.option("--baselines", is_flag=True, help="Run all other searchers beside, and the one without R_LAT.")
 @click.option("--offline", is_flag=True, help="Touch no device: winners are then only predicted.")
 @click.option("--resume", metavar="STUDY", help="Go on with a study that was stopped (`last`: the newest).")
 @json_option
@@ -57,6 +67,10 @@ def search(
     limits: tuple[str, ...],
     score: str,
     score_options: tuple[str, ...],
+    fusion: str | None,
+    labels: str | None,
+    label_budget: int,
+    reward: str | None,
     accuracy: str | None,
     episodes: int | None,
     evaluations: int | None,
@@ -65,6 +79,7 @@ def search(
     options: tuple[str, ...],
     predictor: str | None,
     top: int,
+    baselines: bool,
     offline: bool,
     resume: str | None,
     as_json: bool,
@@ -79,6 +94,8 @@ def search(
       hilnas search latency_reward_rl --space nasbench201 --device local_cpu --max latency=2ms
       hilnas search latency_reward_rl --space nasbench201 --device table:pi4/latency_ms --max latency=40ms \\
           --score table:val/accuracy --seeds 10 --offline
+      hilnas search latency_reward_rl --space nasbench201 --device table:pi4/latency_ms --max latency=40ms \\
+          --score table:z/naswot,table:z/synflow --fusion fi --labels table:val/accuracy --offline --baselines
       hilnas search --resume last
     """
     from searchers._request import SearchRequest
@@ -87,7 +104,8 @@ def search(
     if resume is None:
         request = SearchRequest(
             *_named(searcher, space, space_options), device, limits, score, score_options,
-            accuracy, episodes, evaluations, seed, seeds, options, predictor, top, offline,
+            fusion, labels, label_budget, accuracy, episodes, evaluations, seed, seeds,
+            options if reward is None else (*options, f"reward={reward}"), predictor, top, offline, baselines,
         )  # fmt: skip
     elif searcher or space:
         _refuse_both()
@@ -141,7 +159,7 @@ def _run(settings: Settings, request: SearchRequest | None, resume: str | None, 
         _tell(log)
         with progress_bar(f"search {request.searcher}") as progress:
             studies = run_searches(setup, log, progress)
-            verified = verify(workspace, setup, studies.by_searcher, progress)
+            verified = verify(workspace, setup, studies.by_name, progress)
         values = search_answer(log.study_id, setup, studies, verified)
         log.finish(values)
     _show(values, as_json)

@@ -76,7 +76,9 @@ class _Judge:
             costs = [model.costs(new) for model in self._cost_models]
             for i, architecture in enumerate(new):
                 own = {model.metric: column[i] for model, column in zip(self._cost_models, costs, strict=True)}
-                self._known[architecture] = judged(self._problem, architecture, scores[i], own)
+                self._known[architecture] = replace(
+                    judged(self._problem, architecture, scores[i], own), may_win=self._evaluator.may_win(architecture)
+                )
         return [self._known[item] for item in architectures]
 
 

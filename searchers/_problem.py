@@ -41,7 +41,8 @@ class Evaluation:
 
     `costs` holds the best guess of each constrained metric (SI), `bounds` what is compared with the limit: the guess
     itself, or its upper bound where the constraint names a confidence. `feasible` says that the candidate has a score
-    and keeps every limit. `reward` is what the searcher learned from it, None where it learns from none.
+    and keeps every limit. `reward` is what the searcher learned from it, None where it learns from none. `may_win` is
+    false where its own label has taught the evaluator.
     """
 
     architecture: Architecture
@@ -51,6 +52,7 @@ class Evaluation:
     feasible: bool
     cause: str | None = None
     reward: float | None = None
+    may_win: bool = True
 
     def __post_init__(self) -> None:
         if self.score is None and self.cause is None:
@@ -70,10 +72,10 @@ class Study:
 
     @cached_property
     def ranked(self) -> tuple[Evaluation, ...]:
-        """Return the distinct feasible candidates, best score first, the earlier one first among equals."""
+        """Return the distinct feasible candidates that may win, best score first, of equals the earlier first."""
         first: dict[Architecture, tuple[float, Evaluation]] = {}
         for item in self.evaluations:
-            if item.feasible and item.score is not None:
+            if item.feasible and item.may_win and item.score is not None:
                 first.setdefault(item.architecture, (item.score, item))
         return tuple(item for _, item in sorted(first.values(), key=lambda pair: -pair[0]))
 
@@ -91,6 +93,11 @@ class Study:
     def late_feasible_share(self) -> float:
         """Return the feasible share of the last fifth of the evaluations: what the searcher proposes in the end."""
         return self._share(self.evaluations[-max(1, len(self.evaluations) // 5) :])
+
+    @property
+    def feasible_share_last_100(self) -> float:
+        """Return the feasible share of the last 100 evaluations, of all where there are fewer."""
+        return self._share(self.evaluations[-100:])
 
     @property
     def distinct(self) -> int:

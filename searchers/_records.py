@@ -6,6 +6,7 @@ was printed (before the end: the request and the state "running").
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -60,11 +61,15 @@ class StudyLog:
         """Record evaluations of one searcher under one seed."""
         self._append([{"searcher": searcher, "seed": seed, **to_row(item)} for item in evaluations])
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the recorded evaluations as they were written."""
+        return _read_lines(self._lines)[1:]
+
     def recorded(self, space: SearchSpace) -> dict[tuple[str, int], list[Evaluation]]:
         """Return the evaluations so far by searcher and seed; raise BadFile where a line makes no sense."""
         found: dict[tuple[str, int], list[Evaluation]] = {}
         try:
-            for row in _read_lines(self._lines)[1:]:
+            for row in self.rows():
                 found.setdefault((row["searcher"], row["seed"]), []).append(_from_row(row, space))
         except (KeyError, TypeError, ValueError) as error:
             raise BadFile(f"the record of the study {self.study_id!r} cannot be read", repr(error)) from error
@@ -96,14 +101,16 @@ class StudyLog:
 def append_text(path: Path, text: str) -> None:
     """Append lines by one write; a torn line that a killed process left before them is closed first.
 
-    Raises DiskFull where they cannot be written.
+    Several processes may append to one file. Raises DiskFull where they cannot be written.
     """
-    with _writing(path), path.open("ab+") as file:
+    with _writing(path), path.open("ab+", buffering=0) as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 text = "\n" + text
-        file.write(text.encode())
+        data = text.encode()
+        if file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextmanager
@@ -127,6 +134,8 @@ def to_row(evaluation: Evaluation) -> dict[str, Any]:
         "feasible": evaluation.feasible,
         "cause": evaluation.cause,
     }
+    if not evaluation.may_win:
+        row["may_win"] = False
     for metric, value in evaluation.costs.items():
         row[stored_names()[metric]] = value
         if evaluation.bounds[metric] != value:
@@ -138,7 +147,8 @@ def _from_row(row: Mapping[str, Any], space: SearchSpace) -> Evaluation:
     costs = {metric: float(row[name]) for metric, name in stored_names().items() if name in row}
     bounds = {metric: float(row.get(f"{stored_names()[metric]}_bound", cost)) for metric, cost in costs.items()}
     architecture = space.parse(row["architecture"])
-    return Evaluation(architecture, row["score"], costs, bounds, row["feasible"], row["cause"], row["reward"])
+    may_win = row.get("may_win", True)
+    return Evaluation(architecture, row["score"], costs, bounds, row["feasible"], row["cause"], row["reward"], may_win)
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

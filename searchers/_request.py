@@ -14,18 +14,17 @@ from hilnas.records import Constraint, canonical_json
 from profiler._metrics import dimensions, metrics, static_names
 from search_spaces._base import SearchSpace
 from searchers._base import Searcher
+from searchers._columns import METRIC_OF, column_of
 from searchers._cost_models import CostModel, PredictedCost, StaticCost, TableCost
 from searchers._options import option_defaults, read_options, split_pairs
 from searchers._problem import Problem
+from searchers._scores import evaluator_of
 from searchers.evaluators._base import Evaluator
 
 if TYPE_CHECKING:
     from devices._config import DeviceConfig
-    from profiler._table_records import TableColumn
     from profiler._workspace import Workspace
 
-#: The metric a column of this dimension limits.
-_METRIC_OF = {"time": "latency", "energy": "energy", "bytes": "memory"}
 #: Evaluations of a search that names no budget: the paper's 500 episodes.
 DEFAULT_EVALUATIONS = 500
 RANDOM = "random_search"
@@ -42,6 +41,9 @@ class SearchRequest:
     limits: tuple[str, ...] = ()
     score: str = "nwot"
     score_options: tuple[str, ...] = ()
+    fusion: str | None = None
+    labels: str | None = None
+    label_budget: int = 100
     accuracy: str | None = None
     episodes: int | None = None
     evaluations: int | None = None
@@ -51,6 +53,7 @@ class SearchRequest:
     predictor: str | None = None
     top: int = 3
     offline: bool = False
+    baselines: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON value."""
@@ -101,7 +104,7 @@ def set_up(workspace: Workspace, request: SearchRequest, configs: Path | None) -
     options = read_options(split_pairs(request.options), option_defaults(searcher), request.searcher)
     constraints = _constraints(request.limits)
     models, predictor = _cost_models(workspace, request, space, constraints)
-    accuracy = None if request.accuracy is None else _column(workspace, request.accuracy, space, "--accuracy")
+    accuracy = None if request.accuracy is None else column_of(workspace, request.accuracy, space, "--accuracy")
     return Setup(
         request=request,
         space=space,
@@ -109,7 +112,7 @@ def set_up(workspace: Workspace, request: SearchRequest, configs: Path | None) -
         evaluations=_budget(request, searcher(space, Problem(space.name, (), 1, 0), **options).batch),
         searcher=searcher,
         options=options,
-        evaluator=_evaluator(workspace, request, space),
+        evaluator=evaluator_of(workspace, request, space),
         cost_models=models,
         predictor=predictor,
         accuracy=None if accuracy is None else accuracy.values,
@@ -135,13 +138,6 @@ def _budget(request: SearchRequest, batch: int) -> int:
     return request.evaluations or DEFAULT_EVALUATIONS
 
 
-def _column(workspace: Workspace, address: str, space: SearchSpace, option: str) -> TableColumn:
-    column = workspace.store.column_at(address)
-    if column.space != space.name:
-        raise UsageError(f"{option} {address} belongs to the space {column.space}, not to {space.name}")
-    return column
-
-
 def _cost_models(
     workspace: Workspace, request: SearchRequest, space: SearchSpace, constraints: Sequence[Constraint]
 ) -> tuple[tuple[CostModel, ...], str | None]:
@@ -165,8 +161,8 @@ def _cost_models(
 
 
 def _table_cost(workspace: Workspace, address: str, space: SearchSpace, constraint: Constraint) -> TableCost:
-    column = _column(workspace, address, space, "--device")
-    metric = _METRIC_OF.get(column.dimension)
+    column = column_of(workspace, address, space, "--device")
+    metric = METRIC_OF.get(column.dimension)
     if metric != constraint.metric:
         serves = (
             f"It serves limits on {metric}." if metric else "Only columns of time, energy or bytes serve as a device."
@@ -200,36 +196,6 @@ def _predicted_cost(
             f"Lower the confidence, or fit to more: hilnas fit {request.device} --predictor {fitted.name} --budget N",
         )
     return PredictedCost(fitted.predictor, constraint.confidence), fitted.name
-
-
-def _evaluator(workspace: Workspace, request: SearchRequest, space: SearchSpace) -> Evaluator:
-    if request.score.startswith("table:"):
-        from searchers.evaluators.tabular import Tabular
-
-        if request.score_options:
-            raise UsageError("a table has no --score-option")
-        column = _column(workspace, request.score, space, "--score")
-        if column.dimension in _METRIC_OF:
-            raise UsageError(
-                f"{request.score} holds {column.dimension}: less of it is better, of a score more is",
-                "",
-                "Name it as the device: --device " + request.score,
-            )
-        return Tabular(space, values=column.values, source=request.score, unit=column.unit)
-    return _zero_cost(workspace, request, space)
-
-
-def _zero_cost(workspace: Workspace, request: SearchRequest, space: SearchSpace) -> Evaluator:
-    from searchers.evaluators.zero_cost import ZeroCost
-    from searchers.evaluators.zero_cost._base import Indicator
-
-    kind = plugins.load("searchers.evaluators.zero_cost", request.score, Indicator, "indicator")
-    own = option_defaults(kind)
-    given = read_options(split_pairs(request.score_options), {**space.options, **own}, request.score)
-    settings = {name: value for name, value in given.items() if name in own}
-    proxy = {name: value for name, value in given.items() if name not in own}
-    cache = workspace.path / "scores"
-    return ZeroCost(space, indicator=request.score, settings=settings, proxy=proxy, cache=cache)
 
 
 def _real_device(request: SearchRequest, configs: Path | None) -> DeviceConfig | None:

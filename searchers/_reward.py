@@ -9,7 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
+from typing import Any
 
+from hilnas.errors import UsageError
 from searchers._problem import Evaluation, Problem
 
 
@@ -68,8 +70,70 @@ class MinMaxScale(ScoreScale):
 
     def scaled(self, score: float) -> float:
         """Return the position in [0, 1]; 0.5 as long as all scores are equal."""
-        low, high = self._sorted[0], self._sorted[-1]
-        return 0.5 if low == high else (score - low) / (high - low)
+        # Halves: the difference of two large floats may be no float.
+        low, high, own = self._sorted[0] / 2, self._sorted[-1] / 2, score / 2
+        return 0.5 if low == high else (own - low) / (high - low)
 
 
 SCALES: dict[str, type[ScoreScale]] = {"rank": RankScale, "minmax": MinMaxScale}
+#: paper: R. strict: R, but what breaks a limit always earns less than what keeps all. none: without R_LAT.
+REWARDS = ("paper", "strict", "none")
+
+
+class Reward:
+    """R = scaled score x R_LAT in [0, 1]; the score is scaled among the architectures seen so far.
+
+    `floor` is the scaled score of the worst, `alpha` the R_LAT of a value far below its limit. A failed candidate has
+    reward 0.
+    """
+
+    def __init__(self, problem: Problem, kind: str, *, alpha: float, scale: str, floor: float) -> None:
+        _check(kind, alpha, scale, floor)
+        self._problem = problem
+        self._kind = kind
+        self._alpha = alpha
+        self._floor = floor
+        self._scale_name = scale
+        self._scores: dict[tuple[int, ...], float] = {}
+        self._scale = SCALES[scale]()
+        # No feasible candidate earns less.
+        self._least_feasible = floor * alpha ** len(problem.constraints)
+
+    def learn(self, evaluations: Iterable[Evaluation]) -> None:
+        """Note the scores of architectures that were not seen before."""
+        for evaluation in evaluations:
+            decisions = evaluation.architecture.decisions
+            if evaluation.score is not None and decisions not in self._scores:
+                self._scores[decisions] = evaluation.score
+                self._scale.add(evaluation.score)
+
+    def of(self, evaluation: Evaluation) -> float:
+        """Return the reward of an evaluation that was learned."""
+        if evaluation.score is None or evaluation.cause is not None:
+            return 0.0
+        score = self._floor + (1 - self._floor) * self._scale.scaled(evaluation.score)
+        if self._kind == "none":
+            return score
+        reward = score * limits_reward(self._problem, evaluation, self._alpha)
+        # R < 1 beyond a limit, so that the product stays below what any feasible candidate earns.
+        return reward if self._kind == "paper" or evaluation.feasible else reward * self._least_feasible
+
+    def state(self) -> Any:
+        """Return the scores seen, as a JSON value."""
+        return [[list(decisions), score] for decisions, score in self._scores.items()]
+
+    def load_state(self, value: Any) -> None:
+        """Continue from a value that `state` returned."""
+        self._scores = {tuple(decisions): score for decisions, score in value}
+        self._scale = SCALES[self._scale_name](self._scores.values())
+
+
+def _check(kind: str, alpha: float, scale: str, floor: float) -> None:
+    for name, value, known in (("reward", kind, REWARDS), ("scale", scale, tuple(SCALES))):
+        if value not in known:
+            raise UsageError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+    for name, number in (("alpha", alpha), ("floor", floor)):
+        if not 0 <= number <= 1:
+            raise UsageError(f"{name} must lie between 0 and 1, not {number}")
+    if kind == "strict" and not alpha * floor:
+        raise UsageError("reward=strict needs alpha and floor above 0", "Feasible ones could earn nothing otherwise.")

@@ -1,8 +1,10 @@
-"""What searchers and indicators that use torch share: one thread, and the recurrent controller."""
+"""What searchers and indicators that use torch share: one thread, policies, and Adam."""
 
 from __future__ import annotations
 
 import base64
+import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -28,7 +30,68 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-class Controller(nn.Module):
+class Policy(nn.Module, ABC):
+    """A distribution over lists of decisions; decision t has `cardinalities[t]` choices.
+
+    The logits of all decisions lie in one row, of which each decision uses its own slice.
+    """
+
+    def __init__(self, cardinalities: Sequence[int]) -> None:
+        super().__init__()
+        self._offsets = [int(offset) for offset in np.cumsum([0, *cardinalities])]
+        # Additive mask (steps, 1, total): 0 on the step's own choices, -inf elsewhere.
+        mask = torch.full((len(cardinalities), 1, self._offsets[-1]), -torch.inf)
+        for step, own in enumerate(self._slices()):
+            mask[step, 0, own] = 0.0
+        self.register_buffer("_mask", mask, persistent=False)
+        self._mask: Tensor
+
+    @abstractmethod
+    def sample(self, n: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
+        """Return n lists of decisions drawn from the policy."""
+
+    @abstractmethod
+    def forward(self, decisions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log-probability and entropy (nats) of each list of decisions, both of shape (batch,).
+
+        `decisions` has the shape (batch, steps).
+        """
+
+    def _slices(self) -> list[slice]:
+        return [slice(start, end) for start, end in itertools.pairwise(self._offsets)]
+
+    def _tokens(self, decisions: Tensor) -> Tensor:
+        """Return the places of choices in the row of logits, shape (steps, batch)."""
+        return decisions.T + torch.tensor(self._offsets[:-1])[:, None]
+
+    def _judged(self, logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `forward` returns, of logits of the shape (steps, batch or 1, total)."""
+        log_probs = torch.log_softmax(logits + self._mask, dim=-1).expand(-1, tokens.shape[1], -1)
+        chosen = log_probs.gather(-1, tokens[..., None]).squeeze(-1).sum(0)
+        entropy = -(log_probs.exp() * log_probs.masked_fill(self._mask.isinf(), 0.0)).sum((0, 2))
+        return chosen, entropy
+
+
+class Categoricals(Policy):
+    """One distribution a decision, independent of the others."""
+
+    def __init__(self, cardinalities: Sequence[int], seed: int) -> None:
+        super().__init__(cardinalities)
+        logits = torch.randn(self._offsets[-1], generator=torch.Generator().manual_seed(seed))
+        self.logits = nn.Parameter(1e-3 * logits)
+
+    def sample(self, n: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
+        """Return n lists of decisions drawn from the policy."""
+        logits = self.logits.detach().numpy()
+        columns = [_draw(np.tile(logits[own], (n, 1)), rng) for own in self._slices()]
+        return [tuple(map(int, row)) for row in zip(*columns, strict=True)]
+
+    def forward(self, decisions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log-probability and entropy (nats) of each list of decisions, both of shape (batch,)."""
+        return self._judged(self.logits.expand(1, 1, -1), self._tokens(decisions))
+
+
+class Controller(Policy):
     """A one-layer tanh RNN that takes one decision after the other.
 
     Step t sees the choice of step t - 1 (a learned start token at first) and gives logits over the choices of
@@ -37,21 +100,12 @@ class Controller(nn.Module):
     """
 
     def __init__(self, cardinalities: Sequence[int], hidden: int, seed: int) -> None:
-        super().__init__()
-        self.cardinalities = tuple(cardinalities)
-        offsets = np.cumsum([0, *cardinalities])
-        self._offsets = [int(offset) for offset in offsets]
+        super().__init__(cardinalities)
         total = self._offsets[-1]
         self.embedding = nn.Embedding(total + 1, hidden)
         self.rnn = nn.RNN(hidden, hidden)
         self.head = nn.Linear(hidden, total)
         self._initialise(hidden, torch.Generator().manual_seed(seed))
-        # Additive mask (steps, 1, total): 0 on the step's own choices, -inf elsewhere.
-        mask = torch.full((len(self.cardinalities), 1, total), -torch.inf)
-        for step in range(len(self.cardinalities)):
-            mask[step, 0, self._offsets[step] : self._offsets[step + 1]] = 0.0
-        self.register_buffer("_mask", mask, persistent=False)
-        self._mask: Tensor
 
     def _initialise(self, hidden: int, generator: torch.Generator) -> None:
         """Draw torch's own defaults from the generator: N(0, 1) the embedding, U(-1, 1) / sqrt(hidden) the rest."""
@@ -70,26 +124,19 @@ class Controller(nn.Module):
         # One small matrix at a time: numpy takes a tenth of the time torch spends on dispatching.
         tokens = np.full(n, self._offsets[-1])
         hidden = np.zeros((n, recurrent.shape[0]), dtype=np.float32)
-        choices = np.empty((n, len(self.cardinalities)), dtype=np.int64)
-        for step, offset in enumerate(self._offsets[:-1]):
+        choices = []
+        for own in self._slices():
             hidden = np.tanh(into[:, tokens].T + hidden @ recurrent)
-            own = slice(offset, self._offsets[step + 1])
-            choices[:, step] = _draw(hidden @ head[:, own] + bias[own], rng)
-            tokens = offset + choices[:, step]
-        return [tuple(map(int, row)) for row in choices]
+            choices.append(_draw(hidden @ head[:, own] + bias[own], rng))
+            tokens = own.start + choices[-1]
+        return [tuple(map(int, row)) for row in zip(*choices, strict=True)]
 
     def forward(self, decisions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log-probability and entropy (nats) of each list of decisions, both of shape (batch,).
-
-        `decisions` has the shape (batch, steps).
-        """
-        tokens = decisions.T + torch.tensor(self._offsets[:-1])[:, None]
+        """Return log-probability and entropy (nats) of each list of decisions, both of shape (batch,)."""
+        tokens = self._tokens(decisions)
         start = torch.full_like(tokens[:1], self._offsets[-1])
         hidden, _ = self.rnn(self.embedding(torch.cat([start, tokens[:-1]])))
-        log_probs = torch.log_softmax(self.head(hidden) + self._mask, dim=-1)
-        chosen = log_probs.gather(-1, tokens[..., None]).squeeze(-1).sum(0)
-        entropy = -(log_probs.exp() * log_probs.masked_fill(self._mask.isinf(), 0.0)).sum((0, 2))
-        return chosen, entropy
+        return self._judged(self.head(hidden), tokens)
 
 
 def _draw(logits: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -27,6 +27,8 @@ _TEXTS = ("arch_str", "architecture")
 _OPERATION = re.compile(r"op_\d\d")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _NOT_A_NUMBER = {"nan", "inf", "-inf", "+inf", "infinity", "-infinity", "none", "null", "na", "n/a"}
+#: Spellings of floats that a plain score may have: an indicator that overflows, or divides by zero.
+_NOT_FINITE = {"nan", "inf", "-inf", "+inf", "infinity", "-infinity"}
 
 
 class CsvTable(Importer):
@@ -108,10 +110,16 @@ def _architectures(
 
 
 def _column(name: str, cells: Sequence[str], request: ImportRequest) -> Column:
-    """Return one column: numbers in SI with NaN for empty cells, or texts."""
+    """Return one column: numbers in SI with NaN for what is missing, or texts.
+
+    Missing is an empty cell; of a plain score (unit none) also what is not finite.
+    """
     bad = next((number for number, cell in enumerate(cells, start=2) if cell.lower() in _NOT_A_NUMBER), None)
     filled = [cell for cell in cells if cell]
     numeric = [cell for cell in filled if _NUMBER.fullmatch(cell)]
+    strange = {cell.lower() for cell in cells} & _NOT_FINITE
+    if numeric and strange and unit_of(name, request.unit, request.column_units) == "none":
+        return _column(name, ["" if cell.lower() in strange else cell for cell in cells], request)
     if bad is not None and numeric:
         raise BadFile(
             f"{request.path}, row {bad}: {cells[bad - 2]!r} in the column {name!r} is no number",

@@ -51,6 +51,14 @@ class Evaluator(ABC):
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
 
+    def seeded(self, seed: int) -> Evaluator:
+        """Return the evaluator of one seed of the search; itself where nothing of it is drawn."""
+        return self
+
+    def may_win(self, architecture: Architecture) -> bool:
+        """Return whether an architecture may be the result: not where its own label has taught the evaluator."""
+        return True
+
     def evaluate(self, architectures: Sequence[Architecture]) -> list[Score]:
         """Return one score per architecture, in order."""
         causes = [self._cause(architecture) for architecture in architectures]

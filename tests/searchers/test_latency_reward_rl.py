@@ -68,7 +68,7 @@ def scored(architecture, score, latency_s=1.0, limit_s=2.0):
 
 def probability(searcher, decisions):
     with torch.no_grad():
-        return searcher._controller(torch.tensor([decisions]))[0].exp().item()
+        return searcher._policy(torch.tensor([decisions]))[0].exp().item()
 
 
 def test_a_step_makes_the_better_half_of_a_batch_likelier(toy, problem):
@@ -83,13 +83,13 @@ def test_a_step_makes_the_better_half_of_a_batch_likelier(toy, problem):
 
 def test_the_first_single_sample_teaches_nothing_since_it_is_its_own_baseline(toy, problem):
     searcher = LatencyRewardRL(toy, problem())
-    before = searcher.state()["controller"]
+    before = searcher.state()["policy"]
     searcher.update([scored(toy.parse("300"), 5.0)])
-    assert searcher.state()["controller"] == before
+    assert searcher.state()["policy"] == before
 
 
 def test_the_baseline_is_the_mean_from_before_the_update(toy, problem):
-    searcher = LatencyRewardRL(toy, problem(), floor=0.0, use_limits=False)
+    searcher = LatencyRewardRL(toy, problem(), floor=0.0, reward="none")
     searcher.update([scored(toy.parse("300"), 5.0)])
     assert searcher.last_rewards == (0.5,)
     searcher.update([scored(toy.parse("011"), 6.0)])
@@ -104,7 +104,7 @@ def test_the_reward_is_scaled_score_times_limit_reward(toy, problem):
 
 
 def test_a_score_seen_twice_is_ranked_once(toy, problem):
-    searcher = LatencyRewardRL(toy, problem(), floor=0.0, use_limits=False)
+    searcher = LatencyRewardRL(toy, problem(), floor=0.0, reward="none")
     for _ in range(3):
         searcher.update([scored(toy.parse("300"), 5.0)])
     searcher.update([scored(toy.parse("011"), 6.0)])
@@ -140,14 +140,14 @@ def test_an_entropy_bonus_keeps_the_policy_wider(toy, problem):
             (item,) = searcher.suggest(1)
             searcher.update([scored(item, float(item.decisions[0]))])
         with torch.no_grad():
-            return searcher._controller(torch.tensor([[0, 0, 0]]))[1].item()
+            return searcher._policy(torch.tensor([[0, 0, 0]]))[1].item()
 
     assert entropy_after(0.5) > entropy_after(0.0)
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"alpha": 1.5}, {"floor": -0.1}, {"samples": 0}, {"baseline_decay": 1.0}, {"scale": "log"}],
+    [{"alpha": 1.5}, {"floor": -0.1}, {"samples": 0}, {"baseline_decay": 1.0}, {"scale": "log"}, {"reward": "maybe"}],
 )
 def test_options_that_make_no_sense_are_refused(toy, problem, options):
     with pytest.raises(UsageError, match=next(iter(options))):

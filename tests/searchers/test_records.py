@@ -1,6 +1,7 @@
 """Studies on disk: complete after any kill, refused when damaged."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -91,3 +92,9 @@ def test_a_full_disk_is_said_and_what_was_recorded_stays(log, tmp_path, toy, eva
         with pytest.raises(DiskFull, match="No space left"):
             log.append("s", 0, [evaluation("211")])
     assert reopened(log, tmp_path).recorded(toy) == {("s", 0): [evaluation("111")]}
+
+
+def test_what_may_not_win_stays_so(log, tmp_path, toy, evaluation):
+    items = [replace(evaluation("111"), may_win=False), evaluation("211")]
+    log.append("s", 0, items)
+    assert reopened(log, tmp_path).recorded(toy) == {("s", 0): items}

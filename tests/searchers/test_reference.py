@@ -44,7 +44,7 @@ def raspi4(reference_data):
 def test_the_latency_reward_keeps_the_controller_under_the_limit(raspi4):
     """The paper's ablation: without R_LAT the controller drifts to what is accurate and slow."""
     with_limits = [raspi4(LatencyRewardRL, seed) for seed in SEEDS]
-    without = [raspi4(LatencyRewardRL, seed, use_limits=False) for seed in SEEDS]
+    without = [raspi4(LatencyRewardRL, seed, reward="none") for seed in SEEDS]
     late, late_without = (fmean(study.late_feasible_share for study in studies) for studies in (with_limits, without))
     assert late >= 0.6
     assert late_without <= 0.3

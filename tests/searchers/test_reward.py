@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilnas.records import Constraint
-from searchers._problem import Problem
-from searchers._reward import SCALES, limit_reward, limits_reward
+from hilnas.errors import UsageError
+from hilnas.records import Architecture, Constraint
+from searchers._problem import Evaluation, Problem
+from searchers._reward import SCALES, Reward, limit_reward, limits_reward
 
 positive = st.floats(1e-6, 1e6)
 share = st.floats(0, 1)
@@ -94,3 +95,42 @@ def test_minmax_keeps_distances():
     scale = SCALES["minmax"]([-10.0, 0.0, 30.0])
     assert [scale.scaled(value) for value in (-10.0, 0.0, 30.0)] == [0.0, 0.25, 1.0]
     assert math.isclose(scale.scaled(10.0), 0.5)
+
+
+def rewarded(problem, kind, items, **options):
+    reward = Reward(problem, kind, **{"alpha": 0.9, "scale": "rank", "floor": 0.85, **options})
+    reward.learn(items)
+    return [reward.of(item) for item in items]
+
+
+@given(
+    candidates=st.lists(st.tuples(st.floats(-1e300, 1e300), st.floats(1e-3, 1e3)), min_size=2, max_size=12),
+    scale=st.sampled_from(sorted(SCALES)),
+)
+def test_strict_puts_all_that_break_a_limit_below_all_that_keep_it(candidates, scale):
+    limited = Problem("toy", (Constraint("latency", 2.0), Constraint("macs", 5.0)), 5, 0)
+    items = []
+    for i, (score, value) in enumerate(candidates):
+        bounds = {"latency": value, "macs": 4.0}
+        architecture = Architecture("toy", (i,), f"toy:{i}")
+        items.append(Evaluation(architecture, score, bounds, bounds, limited.feasible(bounds)))
+    rewards = rewarded(limited, "strict", items, scale=scale)
+    assert all(0 <= reward <= 1 for reward in rewards)
+    kept = [reward for reward, item in zip(rewards, items, strict=True) if item.feasible]
+    broken = [reward for reward, item in zip(rewards, items, strict=True) if not item.feasible]
+    if kept and broken:
+        assert max(broken) < min(kept)
+
+
+def test_the_kinds_differ_in_what_lies_beyond_the_limit_only(evaluation, problem):
+    items = [evaluation("111", 1.0, 1.0), evaluation("211", 9.0, 4.0)]
+    paper, strict, none = (rewarded(problem(limit_s=2.0), kind, items) for kind in ("paper", "strict", "none"))
+    assert paper[0] == strict[0] == pytest.approx(none[0] * 0.95)
+    assert paper[1] == pytest.approx(none[1] * 0.5)
+    assert strict[1] == pytest.approx(paper[1] * 0.85 * 0.9)
+
+
+@pytest.mark.parametrize("options", [{"alpha": 0.0}, {"floor": 0.0}])
+def test_strict_needs_room_below_what_is_feasible(problem, options):
+    with pytest.raises(UsageError, match="strict"):
+        rewarded(problem(), "strict", [], **options)
