@@ -215,8 +215,7 @@ def _bounds(tables: Tables, texts: frozenset[str], seeds: int) -> dict[str, Any]
     bounds: dict[str, Any] = {"oracle_accuracy": {}, "random_feasible_share": {}}
     for device, (_, limit_s) in DEVICES.items():
         latency_s = tables.latency_s[device]
-        connected = [text for text in texts if SPACE.graph(SPACE.parse(text)).connected]
-        kept = [tables.test[text] for text in connected if latency_s[text] <= limit_s]
+        kept = [tables.test[text] for text in texts if latency_s[text] <= limit_s]
         bounds["oracle_accuracy"][device] = max(kept)
         problem = Problem(SPACE.name, (Constraint("latency", limit_s),), EPISODES, 0)
         evaluator = Tabular(SPACE, values=dict.fromkeys(texts, 0.0))
@@ -234,9 +233,14 @@ def load(folder: Path, scores: Path | None) -> Tables:
     """Return the reference tables, and the scores that were computed."""
     latency = _columns(folder / "nb201_hwnasbench_cifar10.csv.gz")
     texts = {int(row["index"]): f"nasbench201:{row['arch_str']}" for row in latency}
+    connected = {cell.text for cell in SPACE.enumerate() if SPACE.graph(cell).connected}
 
     def column(rows: Sequence[Mapping[str, str]], name: str, factor: float = 1.0) -> dict[str, float]:
         return {texts[int(row["index"])]: float(row[name]) * factor for row in rows if row[name]}
+
+    def scored(values: Values) -> Values:
+        # Disconnected cells have no score, whatever a table says.
+        return {text: value for text, value in values.items() if text in connected}
 
     indicators: dict[str, Values] = {}
     for source in ("freerea", "naslib"):
@@ -247,7 +251,7 @@ def load(folder: Path, scores: Path | None) -> Tables:
         {device: column(latency, name, 1e-3) for device, (name, _) in DEVICES.items()},
         column(_columns(folder / "nb201_accuracy.csv.gz"), "cifar10"),
         column(_columns(folder / "nb201_val_accuracy.csv.gz"), "cifar10_val"),
-        dict(sorted((indicators | computed(scores)).items())),
+        {name: scored(values) for name, values in sorted((indicators | computed(scores)).items())},
     )
 
 

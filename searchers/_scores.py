@@ -52,7 +52,7 @@ def _check(request: SearchRequest, names: Sequence[str]) -> None:
     if len(names) > 1 and request.fusion is None:
         raise UsageError(
             f"{len(names)} scores need a fusion",
-            "rank: the mean of their ranks. fi: a weighted sum, learned from labels.",
+            "rank: the worst of their ranks. fi: a weighted sum, learned from labels.",
             "Add: --fusion rank, or --fusion fi --labels table:NAME/COLUMN",
         )
     needs = request.fusion == "fi" or names == [FOREST]
@@ -69,6 +69,10 @@ _ADD_LABELS = "Add the validation accuracy: --labels table:NAME/COLUMN"
 
 
 def _one(workspace: Workspace, request: SearchRequest, space: SearchSpace, name: str) -> Evaluator:
+    if name == "trained":
+        from searchers.evaluators.trained import Trained
+
+        return Trained.asked(space, request.score_options, workspace.path / "scores")
     if not name.startswith("table:"):
         return _zero_cost(workspace, request, space, name)
     from searchers.evaluators.tabular import Tabular

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hilnas.records import Architecture
 from search_spaces._base import SearchSpace
@@ -40,14 +39,11 @@ class Fusion(Evaluator):
 
     def _scores(self, architectures: Sequence[Architecture]) -> list[Score]:
         values = self._values(architectures)
-        known: NDArray[np.bool_] = np.isfinite(values).any(axis=1)
+        known = np.asarray(np.isfinite(values).any(axis=1))
         if not known.any():
             return [Score.missing(_NO_VALUE)] * len(architectures)
         fused = self._fused(self._normal(values))
-        return [
-            Score.of(value) if has else Score.missing(_NO_VALUE)
-            for value, has in zip(fused, known.tolist(), strict=True)
-        ]
+        return [Score.of(value) if has else Score.missing(_NO_VALUE) for value, has in zip(fused, known, strict=True)]
 
     @abstractmethod
     def _fused(self, normal: Array) -> Array:

@@ -1,9 +1,9 @@
 """Fusion Indicator: a weighted sum of scores, its weights learned from a few labels.
 
 Source: Tran, Ali and Bae, "A Feature Fusion Based Indicator for Training-Free Neural Architecture Search", IEEE Access
-9, 2021: weights that minimise the squared error of the predicted accuracy. They publish none. Here each score is the
-normal score of its rank, and the weights are those of a ridge regression on a few random architectures, its penalty by
-leave-one-out.
+9, 2021: weights that minimise the squared error of the predicted accuracy. They publish none. Here the sum runs
+over the normal scores of the ranks and their squares (the highest value of an indicator is often not the best), and
+predicts the normal score of the accuracy: ridge regression on a few random architectures, its penalty by leave-one-out.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from search_spaces._base import SearchSpace
 from searchers.evaluators._base import Evaluator
 from searchers.evaluators._fusion import Fusion
 from searchers.evaluators._labels import Labels
-from searchers.evaluators._normal_scores import Array
+from searchers.evaluators._normal_scores import Array, NormalScores
 
 _PENALTIES = np.logspace(-2, 4, 25)
 
 
 class FusionIndicator(Fusion):
-    """Predicts the accuracy from the scores; what its labels belong to, isomorphic forms included, may not win."""
+    """Predicts how the accuracy ranks; what its labels belong to, isomorphic forms included, may not win."""
 
     def __init__(
         self,
@@ -48,18 +48,24 @@ class FusionIndicator(Fusion):
 
     def _fused(self, normal: Array) -> Array:
         weights, intercept, _ = self._taught
-        return np.asarray(normal @ weights + intercept)
+        return np.asarray(_features(normal) @ weights + intercept)
 
     @cached_property
     def _taught(self) -> tuple[Array, float, frozenset[str]]:
         """Return weights, intercept, and the canonical forms whose labels taught them."""
         architectures, accuracies = self._labels.draw(self.space, self._seed, self._usable)
-        weights, intercept = ridge(self._normal(self._values(architectures)), accuracies)
+        weights, intercept = ridge(
+            _features(self._normal(self._values(architectures))), NormalScores(accuracies)(accuracies)
+        )
         return weights, intercept, frozenset(map(self.space.canonical, architectures))
 
     def describe(self) -> dict[str, Any]:
         """Return the fused scores, how they are fused, and the labels."""
         return {**self._description("fusion indicator"), **self._labels.describe()}
+
+
+def _features(normal: Array) -> Array:
+    return np.hstack([normal, normal**2])
 
 
 def ridge(inputs: Array, targets: Array) -> tuple[Array, float]:
