@@ -6,7 +6,9 @@ import logging
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from hilnas.cli import cli
 from hilnas.errors import BadFile, UnknownName, UsageError
 from search_spaces.nasbench201 import NasBench201
 from searchers._learning_curves import power_law
@@ -14,7 +16,7 @@ from searchers.evaluators._trainings import Training, TrainingCache
 from searchers.evaluators.trained import Trained, _chance
 
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_1x1~2|"
-FAST = {"images": 400, "epochs": 2, "batch": 50}
+FAST = {"images": 200, "epochs": 2, "batch": 25}
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +64,10 @@ def test_cells_of_one_form_share_a_training_whatever_is_asked_first(space):
 
 def test_trainings_are_found_again_on_disk_with_their_curves(space, tmp_path, request):
     architectures = space.sample_distinct(2, seed=0)
-    first = evaluator(space, cache=tmp_path)
+    first = evaluator(space, stop=False, cache=tmp_path)
     scores = first.evaluate(architectures)
     request.getfixturevalue("no_training")
-    again = evaluator(space, cache=tmp_path)
+    again = evaluator(space, stop=False, cache=tmp_path)
     assert again.evaluate(architectures) == scores
     assert again.training(architectures[0]) == first.training(architectures[0])
     (path,) = tmp_path.glob("trained-*.jsonl")
@@ -188,8 +190,8 @@ def test_options_that_make_no_sense_are_refused_before_anything_is_trained(space
 
 
 def test_a_batch_larger_than_the_set_is_refused(space):
-    with pytest.raises(UsageError, match="larger than the 300 images"):
-        evaluator(space, batch=301)
+    with pytest.raises(UsageError, match="larger than the 150 images"):
+        evaluator(space, batch=151)
 
 
 def test_progress_is_told(space, caplog):
@@ -201,6 +203,20 @@ def test_progress_is_told(space, caplog):
 def test_a_space_of_other_tensors_has_no_scores_but_a_cause(toy):
     (score,) = Trained(toy, **FAST).evaluate([toy.parse("111")])
     assert "2x4x4" in score.cause
+
+
+def test_a_search_scores_by_training_and_keeps_it(tmp_path):
+    arguments = ["search", "random_search", "--space", "nasbench201", "--space-option", "width=4", "--score", "trained"]
+    options = ("images=100", "epochs=1", "batch=25", "resolution=8")
+    arguments += [part for option in options for part in ("--score-option", option)] + ["--evaluations", "2", "--json"]
+    result = CliRunner().invoke(cli, ["--workspace", str(tmp_path), *arguments])
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["score_source"]["data"] == "digits"
+    assert answer["score_source"]["space_options"]["resolution"] == 8
+    (path,) = (tmp_path / "scores").glob("trained-*.jsonl")
+    kept = [100 * json.loads(line)[1]["accuracies"][-1] for line in path.read_text().splitlines()]
+    assert answer["winner"]["score"] == max(kept)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
