@@ -18,6 +18,10 @@ EVALUATORS = plugins.names("searchers.evaluators")
 INDICATORS = plugins.names("searchers.evaluators.zero_cost")
 #: Options that make networks small where a space has them.
 SMALL = {"width": 4, "depth": 1, "resolution": 16}
+#: Settings that make indicators quick where they have them.
+QUICK = {"batch": 6, "repeats": 1, "points": 100, "draws": 3}
+#: Options that make evaluators quick.
+EASY = {"trained": {"images": 60, "epochs": 1, "batch": 20}}
 
 
 def small_space(name):
@@ -33,7 +37,13 @@ def space(request):
 
 @pytest.fixture(params=INDICATORS)
 def zero_cost(request, space):
-    return ZeroCost(space, indicator=request.param)
+    return quick(space, request.param)
+
+
+def quick(space, indicator):
+    kind = plugins.load("searchers.evaluators.zero_cost", indicator, Indicator)
+    settings = {option: QUICK[option] for option in inspect.signature(kind).parameters if option in QUICK}
+    return ZeroCost(space, indicator=indicator, settings=settings)
 
 
 def sample(space, n=3):
@@ -57,12 +67,12 @@ def check_scores(scores, n):
 
 def test_what_part_one_needs_is_found():
     assert {"tabular", "zero_cost"} <= set(EVALUATORS)
-    assert {"nwot", "jacov", "macs", "live_macs"} <= set(INDICATORS)
+    assert {"cj", "nlr", "cnntk", "os", "nwot", "jacov", "synflow", "macs", "live_macs"} <= set(INDICATORS)
 
 
 @pytest.mark.parametrize("name", EVALUATORS)
 def test_an_evaluator_works_with_its_defaults(name, space):
-    evaluator = plugins.load("searchers.evaluators", name, Evaluator)(space)
+    evaluator = plugins.load("searchers.evaluators", name, Evaluator)(space, **EASY.get(name, {}))
     architectures = sample(space)
     check_scores(evaluator.evaluate(architectures), len(architectures))
     assert evaluator.evaluate([]) == []
@@ -76,7 +86,7 @@ def test_a_disconnected_network_has_no_score_but_a_cause(name, space):
     architecture = disconnected(space)
     if architecture is None:
         pytest.skip(f"every architecture of {space.name} is connected, or they are too many to look")
-    evaluator = plugins.load("searchers.evaluators", name, Evaluator)(space)
+    evaluator = plugins.load("searchers.evaluators", name, Evaluator)(space, **EASY.get(name, {}))
     (score,) = evaluator.evaluate([architecture])
     assert score.value == -math.inf
     assert "does not depend on the input" in score.cause
@@ -87,7 +97,7 @@ def test_an_indicator_scores_connected_networks_reproducibly(zero_cost, space):
     scores = zero_cost.evaluate(architectures)
     check_scores(scores, len(architectures))
     assert all(score.cause is None for score in scores)
-    again = ZeroCost(space, indicator=zero_cost.describe()["score"])
+    again = quick(space, zero_cost.describe()["score"])
     assert again.evaluate(list(reversed(architectures))) == list(reversed(scores))
 
 

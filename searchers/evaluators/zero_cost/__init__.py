@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -42,17 +43,18 @@ class ZeroCost(Evaluator):
         self._name = indicator
         self._indicator = kind(**(settings or {}))
         self.cost = self._indicator.cost
-        usual = {option: value for option, value in kind.proxy.items() if option in space.options}
-        self._scored = type(space)(**{**space.options, **usual, **(proxy or {})})
+        self._scored = _scored_space(space, kind.proxy, proxy or {})
         self._cache = ScoreCache(cache, self.describe())
 
     def describe(self) -> dict[str, Any]:
         """Return the indicator with its settings and the space with its options."""
+        fingerprint = self._indicator.fingerprint
         return {
             "score": self._name,
             "settings": dict(self._indicator.settings),
             "space": self.space.name,
             "space_options": dict(self._scored.options),
+            **({"data_sha256": fingerprint} if fingerprint else {}),
         }
 
     def _scores(self, architectures: Sequence[Architecture]) -> list[Score]:
@@ -90,3 +92,13 @@ class ZeroCost(Evaluator):
         except UsageError:
             return {}
         return found
+
+
+def _scored_space(space: SearchSpace, usual: Mapping[str, Any], asked: Mapping[str, Any]) -> SearchSpace:
+    """Return the space with the options that were asked for, and of an indicator's usual ones those that it takes."""
+    scored = type(space)(**{**space.options, **asked})
+    for option, value in usual.items():
+        if option in space.options and option not in asked:
+            with suppress(UsageError):  # a resolution that the skeleton cannot have
+                scored = type(space)(**{**scored.options, option: value})
+    return scored

@@ -24,8 +24,8 @@ class Indicator(ABC):
 
     #: What one score takes, in words.
     cost: str
-    #: Options of the space, where it has them, that the scored network has instead of the real one's: a shallow network
-    #: costs a fraction and ranks as well.
+    #: Options of the space, where it has and takes them, that the scored network has instead of the real one's: a
+    #: shallow network costs a fraction and ranks as well.
     proxy: ClassVar[Mapping[str, Any]] = {}
 
     #: Whether architectures of one canonical form share a score. They train alike, but may differ in cost: a branch
@@ -36,6 +36,11 @@ class Indicator(ABC):
     def settings(self) -> Mapping[str, Any]:
         """Return what a score depends on beside the graph, as a JSON value; `type(self)(**settings)` is the same."""
         return {}
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what changes when files that the settings name do; nothing where they name none."""
+        return ""
 
     @abstractmethod
     def score(self, graph: Graph, build: Build | None = None) -> float:

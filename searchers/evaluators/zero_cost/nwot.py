@@ -6,14 +6,17 @@ version of the score). With x the binary codes of all ReLUs, K = x x^T + (1 - x)
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from search_spaces._graph import Graph
 from searchers.evaluators.zero_cost._base import Build
-from searchers.evaluators.zero_cost._torch import BatchIndicator, input_batch, reproducible, untrained, watched
+from searchers.evaluators.zero_cost._torch import BatchIndicator, watched
 
 
+@dataclass(frozen=True, kw_only=True)
 class Nwot(BatchIndicator):
     """log |det K| over a batch; ReLUs that do not depend on the input or never reach the output do not count."""
 
@@ -21,12 +24,11 @@ class Nwot(BatchIndicator):
 
     def score(self, graph: Graph, build: Build | None = None) -> float:
         """Return log |det K|; minus infinity where two inputs have the same codes."""
-        kernel = _Kernel(self._batch)
-        with reproducible(self._seed), torch.no_grad():
-            module = untrained(graph, self._seed, build)
-            inputs = input_batch(self._inputs, graph.input.shape, self._batch, self._seed)
+        kernel = _Kernel(self.batch)
+        with self.reproducible(self.seed), torch.no_grad():
+            module = self.untrained(graph, build, self.seed)
             with watched(module, graph, kernel.add):
-                module(inputs)
+                module(self.inputs_of(graph))
         sign, log_determinant = torch.linalg.slogdet(kernel.matrix)
         return float(log_determinant) if sign != 0 else -torch.inf
 
@@ -41,4 +43,4 @@ class _Kernel:
         """Add the agreements of one of them: x x^T + (1 - x)(1 - x)^T = 2 x x^T + n - r 1^T - 1 r^T, r the row sums."""
         codes = (output > 0).flatten(1).to(output.dtype)
         active = codes.sum(1)
-        self.matrix += 2 * (codes @ codes.T) + codes.shape[1] - active[:, None] - active
+        self.matrix += (2 * (codes @ codes.T) + codes.shape[1] - active[:, None] - active).cpu()
