@@ -1,0 +1,55 @@
+"""The table of the paper's searches: blocks of cells, computed scores, and rows that are searched."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import paper_table
+from benchmarks.paper_table import SPACE, Tables, blocks_of, computed, run
+from hilnas.errors import BadFile
+
+CELLS = [cell.text for cell in SPACE.sample_distinct(400, seed=0)]
+
+
+@pytest.fixture
+def tables():
+    rng = np.random.default_rng(0)
+    accuracy = dict(zip(CELLS, rng.uniform(60, 94, len(CELLS)), strict=True))
+    latency = dict(zip(CELLS, rng.uniform(0.001, 0.05, len(CELLS)), strict=True))
+    everywhere = {text: value + 1 for text, value in accuracy.items()}
+    some = dict(list(everywhere.items())[:300])
+    return Tables(dict.fromkeys(paper_table.DEVICES, latency), accuracy, accuracy, {"a": everywhere, "b": some})
+
+
+def test_every_block_holds_the_columns_that_know_all_its_cells(tables):
+    (large, first), (small, second) = blocks_of(tables)
+    assert (len(large), sorted(first)) == (400, ["a"])
+    assert (len(small), sorted(second)) == (300, ["a", "b"])
+    assert all(set(values) == small for values in second.values())
+
+
+def test_computed_scores_reach_all_cells_of_a_form(tmp_path):
+    cell = SPACE.parse(CELLS[0])
+    form = SPACE.canonical(cell)
+    same = {item.text for item in SPACE.enumerate() if SPACE.canonical(item) == form}
+    (tmp_path / "os-1.jsonl").write_text(json.dumps([form, 2.5, None]) + "\n" + json.dumps(["x", None, "dead"]) + "\n")
+    assert computed(tmp_path) == {"os-1": dict.fromkeys(same, 2.5)}
+    (tmp_path / "os-1.jsonl").write_text("[1]\n")
+    with pytest.raises(BadFile, match="no scores"):
+        computed(tmp_path)
+
+
+def test_rows_have_both_rewards_and_the_published_figures_beside(tables, monkeypatch):
+    monkeypatch.setattr(paper_table, "EPISODES", 12)
+    monkeypatch.setattr(paper_table, "LABELS", 20)
+    monkeypatch.setattr(paper_table, "cores", lambda: 1)
+    values = run(tables, 1)
+    rows = {(row["score"], row["reward"]): row["devices"] for row in values["blocks"][0]["rows"]}
+    assert {name for name, _ in rows} == {"a", "rank fusion", "fusion indicator", "forest"}
+    assert {reward for _, reward in rows} == {"paper", "none"}
+    assert rows["fusion indicator", "paper"]["Pixel 3"]["published_accuracy"] == 93.80
+    assert rows["fusion indicator", "none"]["Edge GPU"]["published_accuracy"] == 93.44
+    assert rows["forest", "paper"]["Edge GPU"]["published_accuracy"] is None
+    assert values["blocks"][0]["oracle_accuracy"]["Pixel 3"] <= max(tables.test.values())
+    assert "published" in values and paper_table._text(values)
