@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -105,9 +105,7 @@ class _Training:
         self._generator = torch.Generator().manual_seed(recipe.seed)
         self.device = torch.device(recipe.device)
         self._module = module.to(self.device)
-        self._optimiser = torch.optim.SGD(
-            module.parameters(), recipe.learning_rate, _MOMENTUM, weight_decay=_WEIGHT_DECAY, nesterov=True
-        )
+        self._optimiser = Nesterov(item for item in module.parameters() if item.requires_grad)
         self._normalisations = [item for item in module.modules() if isinstance(item, nn.modules.batchnorm._BatchNorm)]
         for layer in self._normalisations:
             layer.momentum = None  # the mean over all batches since the last reset
@@ -121,12 +119,13 @@ class _Training:
         order = torch.randperm(len(labels), generator=self._generator).to(self.device)
         losses = []
         for step in range(self._steps):
-            self._set_rate((number + step / self._steps) / self._recipe.horizon)
+            share = (number + step / self._steps) / self._recipe.horizon
+            rate = self._recipe.learning_rate * (1 + math.cos(math.pi * share)) / 2
             chosen = order[step * self._recipe.batch : (step + 1) * self._recipe.batch]
             batch = images[chosen]
             for change in self._augment:
                 batch = change(batch, self._generator)
-            losses.append(self._step(batch, labels[chosen]))
+            losses.append(self._step(batch, labels[chosen], rate))
         return float(torch.stack(losses).mean())
 
     def accuracy(self) -> float:
@@ -155,21 +154,34 @@ class _Training:
         for layer in self._normalisations:
             layer.eval()
 
-    def _set_rate(self, share: float) -> None:
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._recipe.learning_rate * (1 + math.cos(math.pi * share)) / 2
-
-    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _step(self, images: Tensor, labels: Tensor, rate: float) -> Tensor:
         outputs = self._module(images)
         if outputs.ndim != 2 or outputs.shape[1] < self._classes:
             shape = "x".join(map(str, outputs.shape[1:]))
             raise Unsuitable(f"its output for an image is {shape}, and the data have {self._classes} classes")
         # Outputs beyond the classes there are would only be pushed down.
         loss = functional.cross_entropy(outputs[:, : self._classes], labels)
-        self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimiser.step()
+        self._optimiser.step(loss, rate)
         return loss.detach()
+
+
+class Nesterov:
+    """SGD with Nesterov momentum and weight decay: the steps of torch.optim.SGD, whose first use takes seconds."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self._parameters = list(parameters)
+        self._velocities = [torch.zeros_like(parameter) for parameter in self._parameters]
+
+    def step(self, loss: Tensor, rate: float) -> None:
+        """Move the parameters against the gradient of the loss; what it does not depend on stays as it is."""
+        gradients = torch.autograd.grad(loss, self._parameters, allow_unused=True)
+        with torch.no_grad():
+            for parameter, gradient, velocity in zip(self._parameters, gradients, self._velocities, strict=True):
+                if gradient is None:
+                    continue
+                decayed = gradient.add(parameter, alpha=_WEIGHT_DECAY)
+                velocity.mul_(_MOMENTUM).add_(decayed)
+                parameter.add_(decayed.add_(velocity, alpha=_MOMENTUM), alpha=-rate)
 
 
 def _tensors(part: Images, data: Dataset, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
