@@ -25,7 +25,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
     except OSError as error:
         raise BadFile(f"{path} cannot be read: {error.strerror or error}") from error
     if len(data) > limit:
-        raise BadFile(f"{path} holds more than {limit >> 20} MiB", "No table of this format is that large.")
+        raise BadFile(f"{path} holds more than {limit >> 20} MiB", "No file of this format is that large.")
     return data
 
 
