@@ -1,12 +1,12 @@
-"""Indicators as their definitions are written down: one backward pass an input, one comparison a pattern."""
+"""Indicators as their definitions are written down: one backward pass an input, one comparison a ReLU."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from statistics import fmean
 
 import torch
-from torch import Tensor
 
 from search_spaces._graph import Graph
 from searchers.evaluators.zero_cost._base import Indicator
@@ -43,18 +43,22 @@ def _plain_ratio(indicator: Cnntk, graph: Graph, seed: int) -> float:
 
 
 def plain_nlr(indicator: Nlr, graph: Graph) -> float:
-    """Return the score as TE-NAS writes it: over all points, one divided by the number of points with its pattern."""
+    """Return the score by comparing the activation pattern of each point with that of the one before."""
     return fmean(_plain_regions(indicator, graph, indicator.seed + i) for i in range(indicator.repeats))
 
 
-def _plain_regions(indicator: Nlr, graph: Graph, seed: int) -> float:
-    found: list[Tensor] = []
+def _plain_regions(indicator: Nlr, graph: Graph, seed: int) -> int:
+    layers: list[list[list[bool]]] = []
     with indicator.reproducible(seed), torch.no_grad():
         module = indicator.untrained(graph, None, seed)
-        with watched(module, graph, lambda output: found.append((output > 0).flatten(1))):
+        with watched(module, graph, lambda output: layers.append((output > 0).flatten(1).tolist())):
             module(indicator.path(graph))
-        codes = torch.cat(found, dim=1)
-        return sum(1.0 / int((codes == code).all(dim=1).sum()) for code in codes)
+    distinct = [layer for i, layer in enumerate(layers) if layer not in layers[:i]]
+    return 1 + sum(
+        sum(a != b for a, b in zip(now, before, strict=True))
+        for layer in distinct
+        for before, now in itertools.pairwise(layer)
+    )
 
 
 #: Plain forms by the name of the indicator.

@@ -1,7 +1,7 @@
 """What the indicators cost, and what they are worth.
 
 Speed: CPU seconds an architecture of every indicator, one thread, for cells of NAS-Bench-201 as `hilnas search` scores
-them. Beside `cj`, `cnntk` and `nlr` stand their plain forms (one backward pass an input, one comparison a pattern), in
+them. Beside `cj`, `cnntk` and `nlr` stand their plain forms (one backward pass an input, one comparison a ReLU), in
 turn in one run; their values must agree to 1e-4, else the exit code is 3. No ratio is asked of `cnntk`: its passes have
 to be computed either way, and only their calls are saved.
 

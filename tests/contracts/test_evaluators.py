@@ -19,7 +19,7 @@ INDICATORS = plugins.names("searchers.evaluators.zero_cost")
 #: Options that make networks small where a space has them.
 SMALL = {"width": 4, "depth": 1, "resolution": 16}
 #: Settings that make indicators quick where they have them.
-QUICK = {"batch": 6, "repeats": 1, "points": 100, "draws": 3}
+QUICK = {"batch": 6, "repeats": 1, "points": 12, "draws": 3}
 #: Options that make evaluators quick.
 EASY = {"trained": {"images": 60, "epochs": 1, "batch": 20}}
 

@@ -35,7 +35,7 @@ QUICK = {
     Jacov: {"batch": 8},
     Cj: {"batch": 8},
     Cnntk: {"batch": 6, "repeats": 2},
-    Nlr: {"points": 1000, "repeats": 1},
+    Nlr: {"points": 50, "repeats": 2},
     Os: {"batch": 4, "draws": 3},
     Synflow: {},
 }
@@ -160,6 +160,33 @@ def test_nlr_counts_the_regions_of_the_path():
     assert torch.equal(path[0], noise(2)[0])
     assert torch.allclose(path[-1], noise(2)[1])
     assert indicator.score(PLAIN, lambda _seed: Hinges(path[0], path[-1])) == 4
+
+
+def test_relus_of_one_tensor_switch_together():
+    indicator = Nlr(inputs="noise", points=100)
+    path = indicator.path(PLAIN)
+
+    class Twice(Hinges):
+        def forward(self, x):
+            return super().forward(x) + super().forward(x)
+
+    assert indicator.score(PLAIN, lambda _seed: Twice(path[0], path[-1])) == 4
+
+
+def test_regions_are_the_different_patterns_where_points_are_dense():
+    """On a straight way no region is entered twice, so its patterns can be counted as well."""
+    space = NasBench201(width=1, depth=1, resolution=4)
+    graph = space.graph(space.parse("|nor_conv_1x1~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|none~2|"))
+    indicator = Nlr(points=20_000, repeats=1)
+    codes = []
+    with indicator.reproducible(0), torch.no_grad():
+        module = indicator.untrained(graph, None, 0)
+        for layer in module.layers.values():
+            if isinstance(layer, nn.ReLU):
+                layer.register_forward_hook(lambda _m, _i, out: codes.append((out > 0).flatten(1)))
+        module(indicator.path(graph))
+    patterns = len(torch.unique(torch.cat(codes, dim=1), dim=0))
+    assert patterns <= indicator.score(graph) <= 1.1 * patterns
 
 
 def test_a_path_goes_through_all_inputs():

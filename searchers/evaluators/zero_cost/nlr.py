@@ -1,13 +1,16 @@
-"""Number of linear regions: how many different activation patterns an untrained network has.
+"""Number of linear regions: into how many linear pieces an untrained network cuts its input.
 
-Source: Tran and Bae (JBE 26(7), 2021) after TE-NAS (Chen et al., ICLR 2021), who count the patterns of 3,000 random
-pictures in a network without stem and reductions. In a whole network the patterns of any two pictures differ, and the
-count would be the number of pictures. So regions are counted along a path, as Hanin and Rolnick ("Complexity of Linear
-Regions in Deep Networks", ICML 2019) do: straight from picture to picture. The score is the mean of several networks.
+Source: Tran and Bae (JBE 26(7), 2021) after TE-NAS (Chen et al., ICLR 2021), who count the activation patterns of 3,000
+random pictures in a network without stem and reductions. In a whole network the patterns of any two pictures differ,
+and the count would be the number of pictures. So regions are counted as Hanin and Rolnick ("Complexity of Linear
+Regions in Deep Networks", ICML 2019) do, on the way straight from one picture to another: one, and one more wherever a
+ReLU switches. What switches twice between two neighbouring points is not seen. The score is the mean of several
+networks.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
@@ -24,13 +27,14 @@ from searchers.evaluators.zero_cost._torch import BatchIndicator, watched
 
 @dataclass(frozen=True, kw_only=True)
 class Nlr(BatchIndicator):
-    """Different patterns of the ReLUs that matter for the output, at equidistant points of a path through a batch."""
+    """The regions on a path through the inputs of a batch, seen at equidistant points."""
 
-    cost = "a forward pass of a large batch through a thin network, for each of its repeats"
+    cost = "a forward pass of all points through a thin network, for each of its repeats"
+    #: As thin as TE-NAS' network.
     proxy: ClassVar[Mapping[str, Any]] = {"depth": 1, "width": 1, "resolution": 8}
 
     batch: int = 2
-    points: int = 1000
+    points: int = 200
     repeats: int = 3
 
     def __post_init__(self) -> None:
@@ -51,31 +55,25 @@ class Nlr(BatchIndicator):
         return torch.lerp(inputs[start], inputs[start + 1], share)
 
     def _regions(self, graph: Graph, build: Build | None, seed: int) -> int:
-        patterns = _Patterns(self.points, seed)
+        switches = _Switches()
         with self.reproducible(seed), torch.no_grad():
             module = self.untrained(graph, build, seed)
-            with watched(module, graph, patterns.add):
+            with watched(module, graph, switches.add):
                 module(self.path(graph))
-        return patterns.count()
+        return 1 + switches.count
 
 
-class _Patterns:
-    """Counts different activation patterns without keeping them: by two random weighted sums over each.
+class _Switches:
+    """Counts how often ReLUs switch from point to point; those of one tensor switch together and count once."""
 
-    Weights are whole numbers below 2^30, so the sums of up to 2^23 codes are exact in double precision and do not
-    depend on the order; two patterns share both by chance once in 2^60.
-    """
-
-    def __init__(self, n: int, seed: int) -> None:
-        self._sums = torch.zeros((n, 2), dtype=torch.int64)
-        self._generator = torch.Generator().manual_seed(seed)
+    def __init__(self) -> None:
+        self.count = 0
+        self._seen: set[bytes] = set()
 
     def add(self, output: Tensor) -> None:
-        """Add the codes of the outputs of one ReLU."""
-        codes = (output > 0).flatten(1).double()
-        weights = torch.randint(1 << 30, (codes.shape[1], 2), generator=self._generator).to(codes)
-        self._sums += (codes @ weights).cpu().long()
-
-    def count(self) -> int:
-        """Return the number of different patterns."""
-        return len(torch.unique(self._sums, dim=0))
+        """Add the switches of the outputs of one layer, points first."""
+        codes = (output > 0).flatten(1)
+        key = hashlib.sha256(codes.cpu().numpy().tobytes()).digest()
+        if key not in self._seen:
+            self._seen.add(key)
+            self.count += int((codes[1:] != codes[:-1]).sum())
