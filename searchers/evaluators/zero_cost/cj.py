@@ -25,7 +25,7 @@ VARIANTS = ("count", "eigen")
 class Cj(BatchIndicator):
     """The counting form; `variant=eigen` is `jacov` on as many different inputs."""
 
-    cost = "one forward and one backward pass of a batch, about 160 ms on one core"
+    cost = "one forward and one backward pass of a batch, about 170 ms on one core"
 
     batch: int = 64
     variant: str = "count"

@@ -30,7 +30,7 @@ _LEAST = 1e-12
 class Cnntk(BatchIndicator):
     """Smallest over largest eigenvalue of the kernel; 1 is best."""
 
-    cost = "as many backward passes as inputs"
+    cost = "as many backward passes of a thin network as inputs, about 400 ms on one core"
     #: TE-NAS' thin network.
     proxy: ClassVar[Mapping[str, Any]] = {"depth": 1, "width": 3}
 
