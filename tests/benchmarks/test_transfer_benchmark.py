@@ -143,9 +143,9 @@ def test_what_cannot_run_says_why(capsys, monkeypatch, tmp_path):
 
 def test_devices_of_a_pack_help_each_other(capsys):
     (name,) = shipped_packs()[:1]
-    arguments = ["--pack", name, "--targets", "ncnn", "--budgets", "5", "--seeds", "1", "--workers", "1", "--json"]
+    arguments = ["--pack", name, "--targets", "ort_1t", "--budgets", "5", "--seeds", "1", "--workers", "1", "--json"]
     assert transfer.main(arguments) == 0
     found = json.loads(capsys.readouterr().out)
     row = found["rows"][0]
-    assert (row["task"], row["device"], row["n"]) == (name, "ncnn", 5)
+    assert (row["task"], row["device"], row["n"]) == (name, "ort_1t", 5)
     assert 80 <= row["n_evaluated"] <= 100 and row["figures"]["best_source_spearman"][0] > 0.5
