@@ -63,7 +63,7 @@ def test_fit_on_a_table(hilnas, table, tmp_path):
     assert found["scores"]["within_10"] > 0.9
     assert found["scores"]["mape"] < found["baselines"]["macs_baseline"]["mape"]
     assert found["scores"]["mape"] < found["baselines"]["additive"]["mape"]
-    assert found["baselines"]["best_source_scaling"].startswith("n/a")
+    assert 0 < found["baselines"]["best_source_scaling"]["mape"]  # of the source pack that ships
     assert found["noise_ceiling"] is None
     assert found["parameters"]["view"] in ("runtime", "both")
     assert (tmp_path / "w" / "predictors").is_dir()
