@@ -63,7 +63,7 @@ def test_fit_on_a_table(hilnas, table, tmp_path):
     assert found["scores"]["within_10"] > 0.9
     assert found["scores"]["mape"] < found["baselines"]["macs_baseline"]["mape"]
     assert found["scores"]["mape"] < found["baselines"]["additive"]["mape"]
-    assert 0 < found["baselines"]["best_source_scaling"]["mape"]  # of the source pack that ships
+    assert found["baselines"]["best_source_scaling"].startswith("n/a")
     assert found["noise_ceiling"] is None
     assert found["parameters"]["view"] in ("runtime", "both")
     assert (tmp_path / "w" / "predictors").is_dir()
@@ -179,7 +179,7 @@ def test_transfer_measures_a_device_step_by_step(hilnas, tmp_path):
     assert (found["n_recorded"], found["n_measured"]) == (0, 6)
     with Workspace.open(tmp_path / "w") as workspace:
         runs = workspace.store.campaigns()
-        assert len(runs) == 3  # four at once, then one by one
+        assert len(runs) == 2  # five at once, then one by one
         assert {run.state for run in runs} == {"finished"}
     more = answer(hilnas("fit", "fake", "--predictor", "transfer", "--budget", "7", "--json"))
     assert (more["n_recorded"], more["n_measured"]) == (6, 1)

@@ -45,7 +45,7 @@ def test_random_choices_are_one_campaign():
 def test_designed_choices_follow_one_another():
     bench = Bench()
     gather(bench, Transfer(SPACE), Wanted(7))
-    assert [len(call) for call in bench.calls] == [4, 1, 1, 1]
+    assert [len(call) for call in bench.calls] == [5, 1, 1]
     texts = [text for call in bench.calls for text in call]
     assert len({SPACE.canonical(SPACE.parse(text)) for text in texts}) == 7
 

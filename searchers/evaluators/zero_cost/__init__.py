@@ -13,11 +13,9 @@ from hilnas.errors import UsageError
 from hilnas.records import Architecture
 from search_spaces._base import SearchSpace
 from searchers.evaluators._base import Evaluator, Score
+from searchers.evaluators._forms import first_of_form
 from searchers.evaluators.zero_cost._base import Indicator
 from searchers.evaluators.zero_cost._cache import ScoreCache
-
-#: Above this many architectures a space is not searched for the first one of each canonical form.
-_MOST = 1 << 16
 
 
 class ZeroCost(Evaluator):
@@ -81,17 +79,7 @@ class ZeroCost(Evaluator):
 
     @cached_property
     def _first_of_form(self) -> dict[str, Architecture]:
-        found: dict[str, Architecture] = {}
-        if self.space.traced:  # one form is one network there, and finding all forms would take a trace each
-            return found
-        try:
-            for i, architecture in enumerate(self.space.enumerate()):
-                if i == _MOST:
-                    return {}
-                found.setdefault(self.space.canonical(architecture), architecture)
-        except UsageError:
-            return {}
-        return found
+        return first_of_form(self.space)
 
 
 def _scored_space(space: SearchSpace, usual: Mapping[str, Any], asked: Mapping[str, Any]) -> SearchSpace:
