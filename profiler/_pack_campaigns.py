@@ -52,9 +52,8 @@ SOURCES = (
     Source("torch_compile", "torch_compile", n=20),
 )
 
-#: Short: ranks need no more, and bear more drift than times do. The first invocation of a compiled network compiles it.
+#: Short: ranks need no more. The first invocation of a compiled network compiles it.
 PROTOCOL = MeasurementProtocol(
-    max_drift=0.15,
     min_invocations=3,
     max_invocations=5,
     relative_half_width=0.02,

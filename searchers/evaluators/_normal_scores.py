@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 Array = NDArray[np.float64]
+_DIGITS = 12
 
 
 class NormalScores:
@@ -36,7 +37,8 @@ class NormalScores:
         above, below = self._beyond(scaled - self._points[-1]), self._beyond(self._points[0] - scaled)
         first, last = self._ranks[0], self._ranks[-1]
         ranks = np.interp(scaled, self._points, self._ranks) - first * below / 2 + (1 - last) * above / 2
-        return np.asarray(ndtri(np.where(known, ranks, first / 2)))
+        # Rounded: neighbours must not change order by the last digit of what was computed.
+        return np.round(ndtri(np.where(known, ranks, first / 2)), _DIGITS)
 
     def _beyond(self, distance: Array) -> Array:
         """Return 0 for what lies within the population, towards 1 the further outside it lies."""

@@ -153,7 +153,8 @@ def test_options_of_searcher_indicator_and_space_are_used(search):
     )  # fmt: skip
     assert answer["evaluations"] == 6
     assert answer["options"] == {"samples": 2}
-    assert answer["score_source"]["settings"].items() >= {"batch": 8, "inputs": "digits", "seed": 0}.items()
+    settings = {"device": "cpu", "seed": 0, "batch": 8, "inputs": "digits", "data": ""}
+    assert answer["score_source"]["settings"] == settings
     assert answer["score_source"]["space_options"]["depth"] == 2
     assert answer["space_options"]["depth"] == 5
     assert len(answer["candidates"]) == 2
