@@ -174,3 +174,16 @@ def test_evaluate_prints_every_figure(tmp_path: Path) -> None:
 def test_evaluate_refuses_itself_as_source(tmp_path: Path) -> None:
     arguments = ["--workspace", str(tmp_path), "predict", "--evaluate", "--target", "table:a/b", "local_cpu"]
     assert isinstance(CliRunner().invoke(cli, arguments, standalone_mode=False).exception, UsageError)
+
+
+def test_a_few_disturbed_measurements_do_not_lift_all_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = times("as_trained", n_pool=1e-4)
+    seen = truth[:24] * np.where(np.arange(24) % 4 == 0, 1.5, 1.0)
+
+    def offset() -> float:
+        found = Transfer(SPACE, sources=SOURCES).fit(POOL[:24], seen).predict(POOL[200:])
+        return float(np.median(np.log(found.mean_s / truth[200:])))
+
+    centred = offset()
+    monkeypatch.setattr("predictors.transfer._CENTRED_FROM", 25)
+    assert abs(centred) < 0.5 * abs(offset())
