@@ -38,7 +38,7 @@ class NormalScores:
         first, last = self._ranks[0], self._ranks[-1]
         ranks = np.interp(scaled, self._points, self._ranks) - first * below / 2 + (1 - last) * above / 2
         # Rounded: neighbours must not change order by the last digit of what was computed.
-        return np.round(ndtri(np.where(known, ranks, first / 2)), _DIGITS)
+        return np.asarray(np.round(ndtri(np.where(known, ranks, first / 2)), _DIGITS))
 
     def _beyond(self, distance: Array) -> Array:
         """Return 0 for what lies within the population, towards 1 the further outside it lies."""
