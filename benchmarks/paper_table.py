@@ -233,7 +233,7 @@ def load(folder: Path, scores: Path | None) -> Tables:
     """Return the reference tables, and the scores that were computed."""
     latency = _columns(folder / "nb201_hwnasbench_cifar10.csv.gz")
     texts = {int(row["index"]): f"nasbench201:{row['arch_str']}" for row in latency}
-    connected = {cell.text for cell in SPACE.enumerate() if SPACE.graph(cell).connected}
+    connected = {cell.text for cell in SPACE.enumerate() if SPACE.connected(cell)}
 
     def column(rows: Sequence[Mapping[str, str]], name: str, factor: float = 1.0) -> dict[str, float]:
         return {texts[int(row["index"])]: float(row[name]) * factor for row in rows if row[name]}

@@ -14,8 +14,10 @@ The failure of one candidate is a value (`Run.status`), never one of these.
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class HilnasError(Exception):
@@ -31,6 +33,10 @@ class HilnasError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(part for part in (self.what, self.cause, self.remedy) if part)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors of worker processes are pickled, and a kind may be made from other arguments than it keeps.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class UsageError(HilnasError):

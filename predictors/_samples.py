@@ -124,7 +124,7 @@ def table_samples(workspace: Workspace, address: str, space: SearchSpace, n: int
     for place in np.random.default_rng(seed).permutation(len(texts)):
         architecture = space.parse(texts[place])
         form = space.canonical(architecture)
-        if form in forms or not space.graph(architecture).connected:
+        if form in forms or not space.connected(architecture):
             continue
         forms.add(form)
         found.append(architecture)
@@ -185,7 +185,7 @@ def _samples(
             continue
         if architecture_workload(space, architecture).options != item.workload.options:
             changed += 1
-        elif space.graph(architecture).connected:
+        elif space.connected(architecture):
             found[architecture.text] = (architecture, item.latency_s, tuple(medians.get(item.workload.key, ())))
     if changed:
         _LOG.warning("%d measurements of %s are left out: they are of other networks now", changed, space.reference)

@@ -76,7 +76,7 @@ def source_values(workspace: Workspace, device: str, space: SearchSpace) -> dict
 def source_of(name: str, values: Mapping[str, float], texts: Sequence[str], space: SearchSpace) -> Source:
     """Return a source of those of the texts that have a value and are connected; UsageError where they are too few."""
     usable = [space.parse(text) for text in texts if text in values]
-    usable = [item for item in usable if space.graph(item).connected]
+    usable = [item for item in usable if space.connected(item)]
     if len(usable) < MIN_SAMPLES:
         raise UsageError(
             f"{name} has {len(usable)} usable architectures: too few for a source",

@@ -83,6 +83,10 @@ class SearchSpace(ABC):
         """Return why there is no network of an architecture, nothing where there is one."""
         return ""
 
+    def connected(self, architecture: Architecture) -> bool:
+        """Return whether the output of an architecture's network depends on its input."""
+        return self.graph(architecture).connected
+
     def fingerprint(self, architecture: Architecture) -> str:
         """Return what changes when the same text becomes another network; nothing where options and text say it all."""
         return ""

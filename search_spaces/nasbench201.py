@@ -91,6 +91,10 @@ class NasBench201(SearchSpace):
             if _connected(candidate.decisions):
                 return candidate
 
+    def connected(self, architecture: Architecture) -> bool:
+        """Return whether a path leads through the cell, without building the network."""
+        return _connected(architecture.decisions)
+
     def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
         """Return a connected cell with another operation on one edge."""
         while True:

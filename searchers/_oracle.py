@@ -19,7 +19,7 @@ def oracle_accuracy(setup: Setup) -> float | None:
     for text, accuracy in sorted(setup.accuracy.items(), key=lambda item: -item[1]):
         architecture = setup.space.parse(text)
         costs = {model.metric: model.costs([architecture])[0] for model in setup.cost_models}
-        connected = not setup.space.obstacle(architecture) and setup.space.graph(architecture).connected
+        connected = not setup.space.obstacle(architecture) and setup.space.connected(architecture)
         if connected and judged(problem, architecture, Score(accuracy), costs).feasible:
             return accuracy
     return None

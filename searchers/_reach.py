@@ -61,7 +61,7 @@ def smallest(space: SearchSpace, model: CostModel) -> tuple[Architecture, float]
 def _smallest_entry(space: SearchSpace, values: Mapping[str, float]) -> tuple[Architecture, float] | None:
     for text, value in sorted(values.items(), key=lambda item: item[1]):
         architecture = space.parse(text)
-        if space.graph(architecture).connected:
+        if space.connected(architecture):
             return architecture, value
     return None
 

@@ -68,7 +68,7 @@ class Evaluator(ABC):
     def _cause(self, architecture: Architecture) -> str:
         """Return why an architecture can have no score, nothing where it can."""
         obstacle = self.space.obstacle(architecture)
-        return obstacle or ("" if self.space.graph(architecture).connected else DISCONNECTED)
+        return obstacle or ("" if self.space.connected(architecture) else DISCONNECTED)
 
     @abstractmethod
     def _scores(self, architectures: Sequence[Architecture]) -> list[Score]:

@@ -100,6 +100,14 @@ def test_samples_are_inside_the_space_and_connected(space, samples):
         assert space.graph(architecture).connected
 
 
+def test_connected_is_what_the_graph_says(space):
+    rng = np.random.default_rng(3)
+    drawn = [tuple(int(rng.integers(n)) for n in space.cardinalities) for _ in range(40)]
+    for architecture in map(space.architecture, drawn):
+        if not space.obstacle(architecture):
+            assert space.connected(architecture) == space.graph(architecture).connected
+
+
 def test_the_same_seed_samples_the_same(space, samples):
     rng = np.random.default_rng(0)
     assert [space.sample(rng) for _ in range(40)] == samples

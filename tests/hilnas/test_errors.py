@@ -1,4 +1,5 @@
 import inspect
+import pickle
 import re
 
 import pytest
@@ -57,3 +58,13 @@ def test_an_unknown_name_says_the_nearest(name, hint):
 
 def test_an_unknown_name_where_there_is_none():
     assert UnknownName("device", "x", []).cause == "Known: none."
+
+
+@pytest.mark.parametrize("name", sorted(CODES))
+def test_an_error_of_another_process_is_the_same_error(name):
+    kind = getattr(errors, name)
+    error = UnknownName("device", "x", ["y"], "look") if kind is UnknownName else kind("what", "cause", "remedy")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert str(again) == str(error)
+    assert vars(again) == vars(error)
