@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from devices._config import DeviceConfig
@@ -58,12 +58,13 @@ class Device(ABC):
     #: The builder in profiler/builders that makes artifacts for this device; a config may override it.
     default_backend: ClassVar[str]
     #: How often and how long, where nobody asks for something else.
-    protocol: ClassVar[MeasurementProtocol] = MeasurementProtocol()
+    protocol: MeasurementProtocol = MeasurementProtocol()
     #: Whether the same artifact always gives the same value, so that once is enough.
     deterministic: ClassVar[bool] = False
 
     def __init__(self, config: DeviceConfig) -> None:
         self.config = config
+        self.protocol = replace(self.protocol, pace_wait_s=config.measuring.pace_wait_s)
 
     @property
     def backend(self) -> str:

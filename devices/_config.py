@@ -104,6 +104,13 @@ class EnergyOptions(_Strict):
     sensor_updates: Annotated[int, Field(ge=2, le=1000)] = 50
 
 
+class MeasuringOptions(_Strict):
+    """What this device's machine asks of a measurement."""
+
+    #: How long an invocation waits for the processor's full pace, which others take away unseen; 0: it is not watched.
+    pace_wait_s: Annotated[float, Field(ge=0, le=600)] = 0.0
+
+
 class FakeOptions(_Strict):
     """The script of a fake device: times in seconds, faults as probabilities of an invocation; 0 W: no sensor."""
 
@@ -133,6 +140,7 @@ class DeviceConfig(_Strict):
     power: PowerOptions = PowerOptions()
     meter: MeterOptions = MeterOptions()
     energy: EnergyOptions = EnergyOptions()
+    measuring: MeasuringOptions = MeasuringOptions()
     fake: FakeOptions = FakeOptions()
 
     @field_validator("name")

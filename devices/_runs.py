@@ -14,7 +14,7 @@ from hilnas.records import Purpose, Reading, Run, Workload
 _SENSORS_OF_CPU = ("command", "ina3221", "pi_pmic", "rapl")
 _SENSORS_OF_GPU = ("command", "ina3221", "nvml")
 #: Facts that are ours and validated: no model may say them in our stead.
-_OURS = ("timeline", "memory", "energy", "profile")
+_OURS = ("timeline", "memory", "energy", "profile", "pace_ns", "slowed_blocks")
 
 
 def energy_sensors(config: DeviceConfig, backend: str) -> list[str]:
@@ -32,7 +32,7 @@ def run_of(workload: Workload, answer: Answer, purpose: Purpose, threads: int, u
     if missing:
         return Run(workload, "failed", cause=f"agent: an answer without {missing}", transient=True)
     worked = Worked(answer.busy_s, answer.cpu_s, answer.elapsed_s, threads, usable_cpus, answer.half_width)
-    found = _energy_doubt(answer.energy) or doubt(answer.before, answer.after, worked)
+    found = _energy_doubt(answer.energy) or _pace_doubt(answer) or doubt(answer.before, answer.after, worked)
     return Run(
         workload,
         "rejected" if found else "ok",
@@ -58,6 +58,12 @@ def _missing(answer: Answer, purpose: Purpose) -> str:
 
 def _energy_doubt(energy: Energy | None) -> str | None:
     return f"energy: {energy.sensor}: {energy.error}" if energy is not None and energy.error else None
+
+
+def _pace_doubt(answer: Answer) -> str | None:
+    if answer.stop != "slowed":
+        return None
+    return f"slowed: {answer.slowed_blocks} blocks of calls ran while the processor was not at its full pace"
 
 
 def _latency_readings(answer: Answer) -> tuple[Reading, ...]:
@@ -96,7 +102,13 @@ def _latency_facts(answer: Answer) -> dict[str, Any]:
         "cpu_s": answer.cpu_s,
         "memory": answer.memory.model_dump(exclude={"peak_bytes"}),
     }
-    extra = {"paced_s": answer.paced_s, "late_calls": answer.late_calls, "timeline": answer.timeline}
+    extra = {
+        "paced_s": answer.paced_s,
+        "late_calls": answer.late_calls,
+        "timeline": answer.timeline,
+        "pace_ns": answer.pace_ns,
+        "slowed_blocks": answer.slowed_blocks,
+    }
     return {**facts, **{key: value for key, value in extra.items() if value}}
 
 

@@ -145,6 +145,8 @@ class Answer(BaseModel):
     warmup_calls: Count = 0
     half_width: Annotated[float, Field(ge=0, lt=1e6, allow_inf_nan=False)] = 0.0
     stop: Annotated[Text, Field(max_length=40)] = ""
+    pace_ns: Count = 0
+    slowed_blocks: Count = 0
     load_s: Seconds = 0.0
     first_run_s: Seconds = 0.0
     warmup_s: Seconds = 0.0

@@ -97,6 +97,9 @@ class MeasurementProtocol:
     gets invocations until the interval of the median of its invocation medians is narrower than
     `relative_half_width`, at least `min_invocations`, at most `max_invocations`.
 
+    With `pace_wait_s` only blocks at the processor's full pace count, and so many seconds of an invocation may go into
+    others: for machines on which somebody else may use the same cores unseen.
+
     `purpose` says what one invocation is for. Beside those for latency a workload gets `energy_invocations` (an idle
     window of `idle_s`, then an active one of at least `active_s`, `active_calls` calls and `sensor_updates` updates
     of the sensor) and `layer_invocations` (the runtime's own profile of `layer_calls` calls); none unless asked for.
@@ -128,13 +131,14 @@ class MeasurementProtocol:
     sensor_updates: int = 50
     layer_invocations: int = 0
     layer_calls: int = 20
+    pace_wait_s: float = 0.0
 
     @property
     def limit_s(self) -> float:
         """Return after how many seconds one invocation is killed."""
         # A slow meter needs longer windows than were asked for (its updates are counted), a slow model as well.
         windows_s = 2 * self.idle_s + 20 * self.active_s + 4 * self.sensor_updates
-        return self.timeout_s + self.sustained_s + (windows_s if self.purpose == "energy" else 0.0)
+        return self.timeout_s + self.sustained_s + self.pace_wait_s + (windows_s if self.purpose == "energy" else 0.0)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON value."""

@@ -62,6 +62,7 @@ PROTOCOL = MeasurementProtocol(
     min_measure_s=0.1,
     max_measure_s=0.3,
     timeout_s=300.0,
+    pace_wait_s=60.0,
 )
 
 _WAIT_S = 3600.0

@@ -4,7 +4,7 @@ import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import _stopping
-from ._loop import now_ns
+from ._pace import now_ns
 
 _WARM_CALLS = 5
 _BLOCK_CALLS = 8

@@ -12,7 +12,7 @@ import shutil
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from . import PROTOCOL_VERSION, _blobs, _children, _claim, _energy, _host, _sensing
+from . import PROTOCOL_VERSION, _blobs, _children, _claim, _energy, _host, _pace, _sensing
 from ._blobs import BlobError
 from ._wire import Closed, PipeLines
 
@@ -20,6 +20,8 @@ _START_S = 120.0
 _STAGE_S = 120.0
 #: State read after one invocation serves as the state before the next one that begins within this time.
 _FRESH_S = 0.05
+#: How long the first loops are timed, so that the first invocation knows the full pace as well.
+_PACE_S = 1.0
 
 
 class Supervisor:
@@ -36,6 +38,7 @@ class Supervisor:
         self._runtime: Dict[str, Any] = {}
         self._sensors: Dict[str, Any] = {}
         self._last_state: Tuple[float, Dict[str, Any]] = (-1.0, {})
+        self._pace_ns = 0
         self._serving: Any = None
 
     def serve(self) -> None:
@@ -157,6 +160,9 @@ class Supervisor:
 
     def _invoke(self, task: Dict[str, Any]) -> Dict[str, Any]:
         assert self._template is not None
+        if task["protocol"].get("pace_wait_s"):
+            self._pace_ns = self._pace_ns or _pace.best_ns(_PACE_S)
+            task = dict(task, protocol=dict(task["protocol"], pace_ns=self._pace_ns))
         before = self._state_before()
         began = time.monotonic()
         self._template.lines.send(task)
@@ -167,6 +173,7 @@ class Supervisor:
             return {"ok": False, "stage": "killed", "cause": "the template process died"}
         after = self._read(slow=False)
         self._last_state = (time.monotonic(), after)
+        self._pace_ns = min(answer.get("pace_ns") or self._pace_ns, self._pace_ns)
         return dict(answer, before=before, after=after, elapsed_s=elapsed_s)
 
     def _need_template(self, request: Dict[str, Any]) -> Optional[Dict[str, Any]]:

@@ -66,6 +66,15 @@ def run_from(answer, purpose="latency"):
     return run_of(WORKLOAD, Answer.model_validate(line), purpose, 1, 4.0)
 
 
+def test_what_ran_below_the_full_pace_is_rejected_and_kept():
+    answer = {**invoke(Scripted()), "stop": "slowed", "slowed_blocks": 7, "pace_ns": 90}
+    run = run_from(answer)
+    assert run.status == "rejected" and run.transient and run.cause.startswith("slowed: 7 blocks")
+    assert run.values() and run.facts["slowed_blocks"] == 7 and run.facts["pace_ns"] == 90
+    forged = {**invoke(Scripted()), "model": {"pace_ns": 1, "slowed_blocks": 2}}
+    assert not {"pace_ns", "slowed_blocks"} & set(run_from(forged).facts)
+
+
 # Further readings
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from devices._agent_session import AgentSession
-from devices._config import BackendOptions, DeviceConfig
+from devices._config import BackendOptions, DeviceConfig, MeasuringOptions
 from devices._errors import DeviceBusy, RuntimeMissing
 from devices._lease import lease
 from devices._link import Link
@@ -61,6 +61,19 @@ def test_a_model_is_measured_in_fresh_workers(model):
         assert {"cpu_load", "cpu_clock"} <= set(run.state["before"])
         assert run.facts["providers"] == ["CPUExecutionProvider"]
     assert "cpu_load" in state
+
+
+def test_the_pace_is_watched_where_the_config_says_so(model):
+    config = DeviceConfig(name="cpu", kind="local_cpu", measuring=MeasuringOptions(pace_wait_s=2.0))
+    assert LocalCpu(config).protocol.pace_wait_s == 2.0 and device().protocol.pace_wait_s == 0.0
+    with LocalCpu(config).session(Deadline.after(60)) as session:
+        runs = [session.measure(model, replace(QUICK, pace_wait_s=2.0)) for _ in range(2)]
+        unwatched = session.measure(model, QUICK)
+    for run in runs:
+        assert run.status in ("ok", "rejected") and run.values()
+        assert (run.stop_reason == "slowed") == (run.cause or "").startswith("slowed")
+    assert 0 < runs[1].facts["pace_ns"] <= runs[0].facts["pace_ns"], "what the first has seen counts for the second"
+    assert "pace_ns" not in unwatched.facts
 
 
 def test_the_fingerprint_is_stable_and_knows_the_runtime():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.agent import _paced, _worker
+from devices.agent import _pace, _paced, _worker
 from hilnas.records import MeasurementProtocol
 
 PROTOCOL = {**MeasurementProtocol().to_json(), "min_warmup_s": 0.01, "min_measure_s": 0.03, "max_measure_s": 0.1}
@@ -107,3 +107,62 @@ def test_a_long_record_is_thinned_evenly(monkeypatch):
     found = invoke(Scripted(0.001), sustained_s=0.1)
     assert 5 <= len(found["samples_ns"]) <= 10
     assert sum(item["calls"] for item in found["timeline"]) > 20
+
+
+def loops(monkeypatch, *took_ns):
+    """Let the loops take these times one after the other, the last one for ever."""
+    left = list(took_ns)
+    monkeypatch.setattr(_pace, "loop_ns", lambda: left.pop(0) if len(left) > 1 else left[0])
+
+
+def test_blocks_between_slow_loops_do_not_count(monkeypatch):
+    loops(monkeypatch, 100, 110, 150, 100, 100)
+    kept = _pace.FullPace(0)
+    for i in range(4):
+        kept.add([i])
+    assert kept.blocks == [[0], [3]] and kept.medians == [0.0, 3.0]
+    assert kept.dropped == 2 and kept.best_ns == 100
+
+
+def test_a_faster_loop_puts_what_was_kept_in_question(monkeypatch):
+    loops(monkeypatch, 200, 200, 200, 100, 100)
+    kept = _pace.FullPace(0)
+    for i in range(4):
+        kept.add([i])
+    assert kept.blocks == [[3]] and kept.dropped == 3
+    loops(monkeypatch, 200)
+    assert _pace.FullPace(100).best_ns == 100, "what earlier invocations have seen counts"
+
+
+def test_time_in_dropped_blocks_is_lost(monkeypatch):
+    loops(monkeypatch, 100, 100, 200, 200)
+    kept = _pace.FullPace(0)
+    kept.add([1])
+    assert kept.lost_s < 0.01
+    time.sleep(0.02)
+    kept.add([2])
+    assert kept.lost_s >= 0.02
+
+
+def test_an_invocation_goes_on_until_it_has_enough_at_full_pace(monkeypatch):
+    loops(monkeypatch, *[100, *[200] * 20, 100])
+    found = invoke(Scripted(), pace_wait_s=60.0)
+    assert found["stop"] in ("ci", "call_cap", "time_cap")
+    assert found["slowed_blocks"] >= 20 and found["pace_ns"] == 100
+    assert sum(found["samples_ns"]) >= PROTOCOL["min_measure_s"] * 0.8e9
+
+
+def test_an_invocation_that_never_gets_the_full_pace_ends_as_slowed(monkeypatch):
+    loops(monkeypatch, 200)
+    found = invoke(Scripted(), pace_wait_s=0.2, pace_ns=100)
+    assert found["stop"] == "slowed" and found["samples_ns"] and found["busy_s"] >= 0.2
+
+
+def test_nobody_looks_at_the_pace_unasked(monkeypatch):
+    monkeypatch.setattr(_pace, "loop_ns", lambda: pytest.fail("a loop was timed"))
+    found = invoke(Scripted())
+    assert found["slowed_blocks"] == found["pace_ns"] == 0
+
+
+def test_the_shortest_loop_of_a_while():
+    assert 0 < _pace.best_ns(0.05) <= _pace.loop_ns() * 2
