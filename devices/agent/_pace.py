@@ -10,8 +10,9 @@ from typing import List
 
 from . import _stopping
 
-#: A loop that took this many times the shortest one ran at another pace: clocks vary by less, neighbours cost more.
-_TOLERANCE = 1.15
+#: A loop that took this many times the shortest one ran at another pace: clocks move by 20 %, a neighbour on the same
+#: core costs half of it.
+_TOLERANCE = 1.3
 _TURNS = 5000
 _LOOPS = 3
 
