@@ -9,6 +9,8 @@ their passes take has to be computed either way, and only calls are saved.
 different canonical form, for inputs of digits and of noise, with 95 % intervals by bootstrap; and with public columns
 of the same indicators, computed by others on CIFAR-10's pictures. The tables are those of HILNAS_REFERENCE_DATA. Scores
 are kept in --cache, so that a run that was stopped goes on; several may fill the same folder.
+
+--all: score one cell of every form, for `benchmarks.paper_table --scores`.
 """
 
 from __future__ import annotations
@@ -156,6 +158,14 @@ def ranks(names: Sequence[str], n: int, cache: Path) -> list[Rank]:
     return found
 
 
+def score_all(names: Sequence[str], cache: Path) -> None:
+    """Score one connected cell of every canonical form."""
+    cells = list({SPACE.canonical(cell): cell for cell in SPACE.enumerate() if SPACE.connected(cell)}.values())
+    for name in names:
+        print(name, file=sys.stderr)
+        ZeroCost(SPACE, indicator=name, cache=cache).evaluate(cells)
+
+
 def _settings(name: str) -> list[dict[str, str]]:
     """Return the kinds of inputs of an indicator; one of none where it takes none."""
     usual = plugins.load(_PACKAGE, name, Indicator, "indicator")().settings
@@ -214,12 +224,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--rank", action="store_true", help="correlations instead of speed")
+    parser.add_argument("--all", action="store_true", help="score all cells")
     parser.add_argument("--n", type=int, help="cells (of speed 16, of correlations 1000)")
     parser.add_argument("--only", action="append", help="only this indicator (may be repeated)")
     parser.add_argument("--cache", type=Path, default=Path(".hilnas/scores"), help="folder of the scores")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     names = chosen.only or plugins.names(_PACKAGE)
+    if chosen.all:
+        score_all(names, chosen.cache)
+        return 0
     if chosen.rank:
         rows = ranks(names, chosen.n or 1000, chosen.cache)
         return _print(chosen.json, "ranks", [asdict(row) for row in rows], [row.line() for row in rows])

@@ -3,7 +3,8 @@
 Each row is a score, searched under the limits of the paper with and without R_LAT, 500 episodes a seed; beside it the
 figures the paper prints. Latencies are those of HW-NAS-Bench; labels are validation accuracies, 100 a seed; the test
 accuracy of the winner is looked up after the search. The paper's own indicators NTK and output sensitivity are in no
-public table: `--scores` names the folder `WORKSPACE/scores` where they were computed.
+public table: `--scores` names the folder `WORKSPACE/scores` where they were computed for all cells
+(`python -m benchmarks.indicators --all --cache WORKSPACE/scores`).
 
 Tables that leave cells out make a block of their own, in which every method sees only the cells that all have.
 """
@@ -14,6 +15,7 @@ import argparse
 import csv
 import gzip
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,7 +63,15 @@ PUBLISHED = {
     "FI without R_LAT": (93.44, 92.87, 93.27),
 }
 #: Column -> the paper's row it stands for.
-STANDS_FOR = {"naslib jacov": "CJ", "freerea nregions": "NLR", "fusion indicator": "FI"}
+STANDS_FOR = {
+    "computed cj": "CJ",
+    "computed nlr": "NLR",
+    "computed cnntk": "CNNTK",
+    "computed os": "OS",
+    "naslib jacov": "CJ",
+    "freerea nregions": "NLR",
+    "fusion indicator": "FI",
+}
 _MOST_BYTES = 64 * 2**20
 
 Values = Mapping[str, float]
@@ -256,22 +266,30 @@ def load(folder: Path, scores: Path | None) -> Tables:
 
 
 def computed(folder: Path | None) -> dict[str, Values]:
-    """Return file name -> scores of the cells whose form was scored, from a folder of scores; raise BadFile."""
+    """Return `computed NAME` -> scores of all connected cells, from a folder of scores; raise BadFile.
+
+    What has no finite score ranks below all others. Files that leave forms out are left out.
+    """
     if folder is None:
         return {}
-    cells: dict[str, list[str]] = {}
-    for cell in SPACE.enumerate():
-        cells.setdefault(SPACE.canonical(cell), []).append(cell.text)
+    forms = {cell.text: SPACE.canonical(cell) for cell in SPACE.enumerate() if SPACE.connected(cell)}
     found: dict[str, Values] = {}
     for path in sorted(folder.glob("*.jsonl")):
         if path.stat().st_size > _MOST_BYTES:
             raise BadFile(f"{path} is too large for scores of {SPACE.name}")
         try:
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            values = {str(form): float(value) for form, value, _ in rows if value is not None}
+            values = {str(form): -math.inf if value is None else float(value) for form, value, _ in rows}
         except (TypeError, ValueError) as error:
             raise BadFile(f"{path} holds no scores", repr(error)) from error
-        found[path.stem] = {text: value for form, value in values.items() for text in cells.get(form, ())}
+        if not values.keys() >= set(forms.values()):
+            print(f"{path.name} does not score all cells: left out", file=sys.stderr)
+            continue
+        name = f"computed {path.stem.partition('-')[0]}"
+        if name in found:
+            raise BadFile(f"{folder} holds two complete tables of {name}", "", "Take one of them away.")
+        worst = min(value for value in values.values() if math.isfinite(value)) - 1
+        found[name] = {text: max(values[form], worst) for text, form in forms.items()}
     return found
 
 

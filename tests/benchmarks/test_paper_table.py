@@ -29,12 +29,20 @@ def test_every_block_holds_the_columns_that_know_all_its_cells(tables):
     assert all(set(values) == small for values in second.values())
 
 
-def test_computed_scores_reach_all_cells_of_a_form(tmp_path):
-    cell = SPACE.parse(CELLS[0])
-    form = SPACE.canonical(cell)
-    same = {item.text for item in SPACE.enumerate() if SPACE.canonical(item) == form}
-    (tmp_path / "os-1.jsonl").write_text(json.dumps([form, 2.5, None]) + "\n" + json.dumps(["x", None, "dead"]) + "\n")
-    assert computed(tmp_path) == {"os-1": dict.fromkeys(same, 2.5)}
+def test_computed_scores_reach_all_cells_of_a_form(tmp_path, capsys):
+    live = [cell for cell in SPACE.enumerate() if SPACE.connected(cell)]
+    forms = {cell.text: SPACE.canonical(cell) for cell in live}
+    scores = {form: float(i) for i, form in enumerate(sorted(set(forms.values())))}
+    first = min(scores, key=scores.__getitem__)
+    rows = [[form, None if form == first else value, None] for form, value in scores.items()]
+    (tmp_path / "os-1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "cj-1.jsonl").write_text(json.dumps(rows[1]) + "\n")
+    scores[first] = 0.0  # one below the least of the others
+    assert computed(tmp_path) == {"computed os": {text: scores[form] for text, form in forms.items()}}
+    assert "cj-1.jsonl does not score all cells" in capsys.readouterr().err
+
+
+def test_scores_that_are_none_are_refused(tmp_path):
     (tmp_path / "os-1.jsonl").write_text("[1]\n")
     with pytest.raises(BadFile, match="no scores"):
         computed(tmp_path)
