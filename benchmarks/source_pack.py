@@ -37,7 +37,7 @@ def run(folder: Path, out: Path, sources: Sequence[Source], n: int, protocol: Me
             found = measure_source(workspace, source, workloads, protocol, SEED, _progress(source.name))
             print(f"\r{source.name}: {_told(found)}", file=sys.stderr)
             measured.append(found)
-        return write_measured(out, workspace, measured, workloads, protocol, SEED)
+        return write_measured(out, workspace, measured, workloads, SEED)
 
 
 def quick() -> tuple[list[Source], MeasurementProtocol]:

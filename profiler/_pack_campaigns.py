@@ -1,6 +1,7 @@
 """Measuring a source pack: the same architectures on every runtime of this machine, by ordinary campaigns.
 
 A campaign that is there already, finished or not, is continued; so measuring a pack may stop and go on at any time.
+One that is finished counts whatever its protocol was: the pack says by which each of its devices was measured.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ SOURCES = (
     Source("ort_1t", "onnxruntime"),
     Source("ort_2t", "onnxruntime", {"threads": 2}),
     Source("ort_no_opt", "onnxruntime", {"optimization": "none"}),
+    Source("ort_int8", "onnxruntime_int8"),
     Source("openvino_f32", "openvino"),
     Source("openvino_bf16", "openvino", {"precision": "bf16"}),
     Source("ncnn", "ncnn"),
@@ -107,7 +109,6 @@ def write_measured(
     workspace: Workspace,
     measured: Sequence[Measured],
     workloads: Sequence[Workload],
-    protocol: MeasurementProtocol,
     seed: int,
 ) -> SourcePack:
     """Write what was measured as a pack; raise HilnasError when nothing was."""
@@ -115,18 +116,16 @@ def write_measured(
     usable = [(item, rows) for item, rows in usable if rows]
     if not usable:
         raise HilnasError("nothing was measured", "; ".join(item.problem for item in measured if item.problem))
-    environments = {item.source.name: _facts(workspace, item) for item, _ in usable}
     provenance = {
         "hilnas": __version__,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": next(iter(environments.values()))["host"],
+        "machine": _facts(workspace, usable[0][0])["host"],
         "space": workloads[0].subject.partition(":")[0],
         "space_options": workloads[0].options,
         "input_shape": list(workloads[0].input_shape),
         "architectures": len(workloads),
         "seed": seed,
-        "protocol": protocol.to_json(),
-        "devices": [_provenance(item, rows, environments[item.source.name]) for item, rows in usable],
+        "devices": [_provenance(workspace, item, rows) for item, rows in usable],
         "left_out": {item.source.name: _why_not(item) for item in measured if item not in [pair[0] for pair in usable]},
     }
     return write_pack(folder, provenance, {item.source.name: rows for item, rows in usable})
@@ -135,11 +134,12 @@ def write_measured(
 def _begun(
     workspace: Workspace, config: DeviceConfig, workloads: Sequence[Workload], protocol: MeasurementProtocol, seed: int
 ) -> str | None:
-    """Return the newest campaign that asked for exactly this."""
+    """Return the newest campaign that asked for this: finished, or by the same protocol."""
     wanted = {workload.key for workload in workloads}
     for row in reversed(workspace.store.campaigns()):
-        same = row.device == config.name and row.seed == seed and row.protocol == protocol
-        if same and {workload.key for workload in workspace.store.plan(row.run_id)} == wanted:
+        same = row.device == config.name and row.seed == seed
+        usable = row.protocol == protocol or row.state == "finished"
+        if same and usable and {workload.key for workload in workspace.store.plan(row.run_id)} == wanted:
             return row.run_id
     return None
 
@@ -159,14 +159,15 @@ def _facts(workspace: Workspace, item: Measured) -> dict[str, Any]:
     return workspace.store.environment_facts(workspace.store.campaign(item.result.run_id).environment)
 
 
-def _provenance(item: Measured, rows: Sequence[PackRow], environment: Mapping[str, Any]) -> dict[str, Any]:
+def _provenance(workspace: Workspace, item: Measured, rows: Sequence[PackRow]) -> dict[str, Any]:
     assert item.result is not None
-    summary = item.result.summary
+    summary, environment = item.result.summary, _facts(workspace, item)
     return {
         "name": item.source.name,
         "backend": item.source.backend,
         "runtime": environment["runtime"],
         "options": environment["options"],
+        "protocol": workspace.store.campaign(item.result.run_id).protocol.to_json(),
         "architectures": len(rows),
         "failed": summary.failed,
         "rejected": summary.rejected,

@@ -147,8 +147,16 @@ def test_measuring_writes_tables_with_provenance_and_goes_on_where_it_stopped(tm
         measured = [measure_source(workspace, item, workloads, QUICK, 0, lambda *_: None) for item in sources]
         again = measure_source(workspace, sources[0], workloads, QUICK, 0, lambda *_: None)
         other = measure_source(workspace, sources[0], workloads, QUICK, 1, lambda *_: None)
-        pack = write_measured(tmp_path / "pack", workspace, measured, workloads, QUICK, 0)
+        slower = replace(QUICK, max_warmup_s=2 * QUICK.max_warmup_s)
+        finished = measure_source(workspace, sources[0], workloads, slower, 0, lambda *_: None)
+        workspace.store.set_state(measured[0].result.run_id, "interrupted")
+        anew = measure_source(workspace, sources[0], workloads, slower, 0, lambda *_: None)
+        pack = write_measured(tmp_path / "pack", workspace, [anew, *measured[1:]], workloads, 0)
     assert again.result.run_id == measured[0].result.run_id != other.result.run_id
+    assert finished.result.run_id == measured[0].result.run_id, "what is finished counts whatever its protocol"
+    assert anew.result.run_id not in (measured[0].result.run_id, other.result.run_id)
+    protocols = [device["protocol"]["max_warmup_s"] for device in pack.provenance["devices"]]
+    assert protocols == [slower.max_warmup_s, QUICK.max_warmup_s]
     assert measured[2].result is None and "gone" in measured[2].problem
     assert len(pack.tables["ort_1t"]) == 3 and len(pack.tables["two"]) == 2
     assert all(0 < row.latency_s < 1 and row.half_width_s is None for row in pack.tables["ort_1t"])
@@ -163,7 +171,7 @@ def test_a_pack_of_nothing_is_an_error(tmp_path):
     workloads = sample_workloads(load_space("nasbench201"), 1, 0)
     measured = [_pack_campaigns.Measured(SOURCES[0], None, "no runtime")]
     with Workspace.open(tmp_path / "w") as workspace, pytest.raises(HilnasError, match="nothing was measured"):
-        write_measured(tmp_path / "pack", workspace, measured, workloads, QUICK, 0)
+        write_measured(tmp_path / "pack", workspace, measured, workloads, 0)
 
 
 def test_the_sources_are_at_least_six_different_devices():
@@ -181,7 +189,8 @@ def test_a_pack_that_ships_says_what_and_how_it_was_measured(name):
         assert len(rows) == device["architectures"] > 0
         assert all(space.parse(row.architecture).text == row.architecture for row in rows)
         assert device["runtime"]["version"] and device["options"]["threads"] >= 1
-    assert pack.provenance["machine"]["cpu_model"] and pack.provenance["protocol"]
+        assert device["protocol"]["max_drift"] == 0.05
+    assert pack.provenance["machine"]["cpu_model"]
     assert all(math.isfinite(item.spearman) for item in agreements(pack))
     size = sum(
         path.stat().st_size for path in (Path(_pack_campaigns.__file__).parent / "source_packs" / name).iterdir()
