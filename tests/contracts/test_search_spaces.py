@@ -103,6 +103,8 @@ def test_samples_are_inside_the_space_and_connected(space, samples):
 def test_connected_is_what_the_graph_says(space):
     rng = np.random.default_rng(3)
     drawn = [tuple(int(rng.integers(n)) for n in space.cardinalities) for _ in range(40)]
+    # Choices with few different values: where one of them is "none", some of these are disconnected.
+    drawn += [tuple(int(rng.integers(min(n, 2))) for n in space.cardinalities) for _ in range(40)]
     for architecture in map(space.architecture, drawn):
         if not space.obstacle(architecture):
             assert space.connected(architecture) == space.graph(architecture).connected

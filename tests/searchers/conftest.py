@@ -1,12 +1,16 @@
-"""A toy space with decisions of different sizes, and builders of problems and evaluations."""
+"""A toy space with decisions of different sizes, builders of problems and evaluations, and the command `search`."""
 
+import json
+import shutil
 from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from hilnas.cli import cli
 from hilnas.errors import UsageError
 from hilnas.records import Architecture, Constraint
 from search_spaces._base import SearchSpace
@@ -99,3 +103,23 @@ def evaluation(toy):
         return Evaluation(toy.parse(text), score, costs, costs, cause is None and latency_s <= limit_s, cause)
 
     return build
+
+
+@pytest.fixture
+def workspace(tables, tmp_path):
+    """Return a copy of the workspace that the module's own fixture `tables` has filled."""
+    shutil.copytree(tables, tmp_path / "w")
+    return tmp_path / "w"
+
+
+@pytest.fixture
+def search(workspace):
+    """Return a function that runs `hilnas search` and returns its JSON answer."""
+
+    def run(*arguments):
+        result = CliRunner().invoke(cli, ["--workspace", str(workspace), "search", *arguments, "--json"])
+        if result.exception:
+            raise result.exception
+        return json.loads(result.stdout)
+
+    return run

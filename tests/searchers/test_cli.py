@@ -1,7 +1,6 @@
 """`hilnas search` as users type it."""
 
 import json
-import shutil
 import socket
 
 import numpy as np
@@ -45,25 +44,6 @@ def tables(tmp_path_factory):
         texts = tuple(cell.text for cell in cells)
         workspace.store.put_table(ReferenceTable("t", "nasbench201", "made up", "0", texts, None, columns))
     return path
-
-
-@pytest.fixture
-def workspace(tables, tmp_path):
-    shutil.copytree(tables, tmp_path / "w")
-    return tmp_path / "w"
-
-
-@pytest.fixture
-def search(workspace):
-    """Return a function that runs `hilnas search` and returns its JSON answer."""
-
-    def run(*arguments):
-        result = CliRunner().invoke(cli, ["--workspace", str(workspace), "search", *arguments, "--json"])
-        if result.exception:
-            raise result.exception
-        return json.loads(result.stdout)
-
-    return run
 
 
 def without_times(answer):

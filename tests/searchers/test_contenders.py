@@ -1,8 +1,5 @@
 """Baselines, several scores and several processes behind one command."""
 
-import json
-import shutil
-
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -45,25 +42,6 @@ def tables(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def workspace(tables, tmp_path):
-    shutil.copytree(tables, tmp_path / "w")
-    return tmp_path / "w"
-
-
-@pytest.fixture
-def hilnas(workspace):
-    """Return a function that runs `hilnas search` and returns its JSON answer."""
-
-    def run(*arguments):
-        result = CliRunner().invoke(cli, ["--workspace", str(workspace), "search", *arguments, "--json"])
-        if result.exception:
-            raise result.exception
-        return json.loads(result.stdout)
-
-    return run
-
-
 def without_times(value):
     """Return an answer without what differs from run to run."""
     if isinstance(value, dict):
@@ -80,8 +58,8 @@ def without_times(value):
         ("--score", "forest", "--labels", "table:t/val", "--label-budget", "60"),
     ],
 )
-def test_several_scores_and_labels_find_better_than_a_random_feasible_cell(hilnas, score):
-    answer = hilnas("latency_reward_rl", *LIMITED, *score, "--accuracy", "table:t/test", "--seeds", "2",
+def test_several_scores_and_labels_find_better_than_a_random_feasible_cell(search, score):
+    answer = search("latency_reward_rl", *LIMITED, *score, "--accuracy", "table:t/test", "--seeds", "2",
                     "--evaluations", "80")  # fmt: skip
     assert answer["evaluations"] == 80
     for name in ("accuracy", "score", "latency_s", "feasible_share_last_100", "oracle_accuracy"):
@@ -91,8 +69,8 @@ def test_several_scores_and_labels_find_better_than_a_random_feasible_cell(hilna
     assert answer["score_source"]["score"]
 
 
-def test_the_oracle_is_the_best_accuracy_that_keeps_the_limit(hilnas, workspace):
-    answer = hilnas(
+def test_the_oracle_is_the_best_accuracy_that_keeps_the_limit(search, workspace):
+    answer = search(
         "random_search", *LIMITED, "--score", "table:t/val", "--accuracy", "table:t/test", "--evaluations", "10"
     )
     with Workspace.open(workspace) as opened:
@@ -104,8 +82,8 @@ def test_the_oracle_is_the_best_accuracy_that_keeps_the_limit(hilnas, workspace)
     assert answer["oracle_accuracy"]["per_seed"] == [max(kept)]
 
 
-def test_only_the_winners_accuracy_is_looked_up(hilnas):
-    answer = hilnas(
+def test_only_the_winners_accuracy_is_looked_up(search):
+    answer = search(
         "random_search", *LIMITED, "--score", "table:t/val", "--accuracy", "table:t/test", "--evaluations", "60"
     )
     known = [item for item in answer["candidates"] if item["accuracy"] is not None]
@@ -113,14 +91,14 @@ def test_only_the_winners_accuracy_is_looked_up(hilnas):
     assert [item["architecture"] for item in known] == [answer["winner"]["architecture"]]
 
 
-def test_baselines_run_all_searchers_and_the_ablation_with_one_budget(hilnas):
-    answer = hilnas("latency_reward_rl", *LIMITED, "--score", "table:t/val", "--evaluations", "60", "--baselines",
+def test_baselines_run_all_searchers_and_the_ablation_with_one_budget(search):
+    answer = search("latency_reward_rl", *LIMITED, "--score", "table:t/val", "--evaluations", "60", "--baselines",
                     "--accuracy", "table:t/test", "--seeds", "2")  # fmt: skip
     assert set(answer["baselines"]) == BASELINES
     for entry in (answer["random_search"], *answer["baselines"].values()):
         assert len(entry["score"]["per_seed"]) == 2
         assert entry["winner"]["latency_s"] <= 0.030
-    alone = hilnas("latency_reward_rl", *LIMITED, "--score", "table:t/val", "--evaluations", "60", "--seeds", "2",
+    alone = search("latency_reward_rl", *LIMITED, "--score", "table:t/val", "--evaluations", "60", "--seeds", "2",
                    "--accuracy", "table:t/test", "--reward", "none")  # fmt: skip
     ablation = answer["baselines"][ABLATION]
     assert without_times(alone["accuracy"]) == ablation["accuracy"]
@@ -128,11 +106,11 @@ def test_baselines_run_all_searchers_and_the_ablation_with_one_budget(hilnas):
     assert "baselines" not in alone
 
 
-def test_without_a_reward_there_is_no_ablation_beside(hilnas):
-    answer = hilnas("latency_reward_rl", *LIMITED, "--score", "table:t/val", "--evaluations", "20", "--baselines",
+def test_without_a_reward_there_is_no_ablation_beside(search):
+    answer = search("latency_reward_rl", *LIMITED, "--score", "table:t/val", "--evaluations", "20", "--baselines",
                     "--reward", "none")  # fmt: skip
     assert set(answer["baselines"]) == BASELINES - {ABLATION}
-    evolution = hilnas(
+    evolution = search(
         "regularized_evolution", *LIMITED, "--score", "table:t/val", "--evaluations", "20", "--baselines"
     )
     assert set(evolution["baselines"]) == {"latency_reward_rl", "reinforce"}
@@ -162,14 +140,14 @@ def test_people_get_a_column_for_each(workspace):
         (("--score", "nwot,jacov", "--fusion", "rank", "--score-option", "batch=8"), "has no --score-option"),
     ],
 )
-def test_scores_that_do_not_fit_together_are_refused(hilnas, arguments, words):
+def test_scores_that_do_not_fit_together_are_refused(search, arguments, words):
     with pytest.raises(UsageError) as caught:
-        hilnas("random_search", *LIMITED, *arguments, "--evaluations", "5")
+        search("random_search", *LIMITED, *arguments, "--evaluations", "5")
     assert words in str(caught.value)
 
 
-def test_labels_of_the_reported_accuracy_are_said(hilnas):
-    answer = hilnas("random_search", *LIMITED, "--score", "forest", "--labels", "table:t/test", "--accuracy",
+def test_labels_of_the_reported_accuracy_are_said(search):
+    answer = search("random_search", *LIMITED, "--score", "forest", "--labels", "table:t/test", "--accuracy",
                     "table:t/test", "--evaluations", "5", "--label-budget", "20")  # fmt: skip
     assert "validation accuracy" in answer["notes"][0]
 
@@ -206,7 +184,7 @@ def test_processes_give_what_one_process_gives_even_resumed(workspace, request_o
     assert {name: [tuple(recorded[name, seed]) for seed in range(3)] for name in serial} == serial
 
 
-def test_a_table_of_scores_with_infinities_and_gaps_is_imported_and_searched(workspace, tmp_path, hilnas):
+def test_a_table_of_scores_with_infinities_and_gaps_is_imported_and_searched(workspace, tmp_path, search):
     """What is not finite is missing, in the table as in the fusion."""
     rows = ["arch_str,z"]
     for i, cell in enumerate(NasBench201().enumerate()):
@@ -227,9 +205,9 @@ def test_a_table_of_scores_with_infinities_and_gaps_is_imported_and_searched(wor
     ]
     assert CliRunner().invoke(cli, [*command, "ms"]).exception is not None
     assert CliRunner().invoke(cli, [*command, "none"]).exception is None
-    fused = hilnas(
+    fused = search(
         "latency_reward_rl", *LIMITED, "--score", "table:z/z,table:t/ties", "--fusion", "rank", "--evaluations", "80"
     )
     assert fused["failed"]["per_seed"][0] < 80
-    alone = hilnas("latency_reward_rl", *LIMITED, "--score", "table:z/z", "--evaluations", "80")
+    alone = search("latency_reward_rl", *LIMITED, "--score", "table:z/z", "--evaluations", "80")
     assert alone["winner"]["score"] <= 10
