@@ -2,12 +2,13 @@
 
 import itertools
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.agent import _pace, _paced, _worker
+from devices.agent import _pace, _paced, _supervisor, _worker
 from hilnas.records import MeasurementProtocol
 
 PROTOCOL = {**MeasurementProtocol().to_json(), "min_warmup_s": 0.01, "min_measure_s": 0.03, "max_measure_s": 0.1}
@@ -166,3 +167,32 @@ def test_nobody_looks_at_the_pace_unasked(monkeypatch):
 
 def test_the_shortest_loop_of_a_while():
     assert 0 < _pace.best_ns(0.05) <= _pace.loop_ns() * 2
+
+
+class Invoked:
+    """A template whose workers say which pace they have seen."""
+
+    def __init__(self, *paces_ns):
+        self.lines = self
+        self.asked = []
+        self._left = list(paces_ns)
+
+    def send(self, task):
+        self.asked.append(task["protocol"].get("pace_ns"))
+
+    def answer(self, *_):
+        return {"ok": True, "pace_ns": self._left.pop(0)}
+
+
+def test_the_best_pace_of_a_session_is_handed_on(monkeypatch, tmp_path):
+    monkeypatch.setattr(_pace, "best_ns", lambda seconds: 100)
+    supervisor = _supervisor.Supervisor(None, str(tmp_path))
+    supervisor._template = template = Invoked(90, 95, 0, 80)
+    for wait_s in (1.0, 1.0, 0.0, 1.0):
+        supervisor._invoke({"timeout_s": 1.0, "protocol": {"pace_wait_s": wait_s}})
+    assert template.asked == [100, 90, None, 90]
+
+
+def test_the_time_that_may_be_lost_is_no_reason_to_kill():
+    usual = MeasurementProtocol()
+    assert replace(usual, pace_wait_s=30.0).limit_s == usual.limit_s + 30.0
