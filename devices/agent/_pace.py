@@ -10,9 +10,9 @@ from typing import List
 
 from . import _stopping
 
-#: A loop that took this many times the shortest one ran at another pace: clocks move by 30 % (the first moments after
-#: idling are the fastest), a neighbour on the same core makes loops 1.7 to 2 times as long.
-_TOLERANCE = 1.5
+#: A loop that took this many times the shortest one ran at another pace: clocks move by 20 %, a neighbour on the same
+#: core makes loops 1.7 to 2 times as long.
+_TOLERANCE = 1.3
 _TURNS = 5000
 _LOOPS = 3
 
