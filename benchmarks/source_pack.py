@@ -44,7 +44,7 @@ def quick() -> tuple[list[Source], MeasurementProtocol]:
     """Return few cells and few calls: whether it works, not how fast anything is."""
     protocol = replace(PROTOCOL, min_invocations=2, max_invocations=2, reject_half_width=1.0, max_measure_s=0.1)
     protocol = replace(protocol, min_measure_s=0.05, sentinel_every=0, max_drift=1.0)
-    return [source if source.n is None else replace(source, n=QUICK_COMPILED) for source in SOURCES], protocol
+    return [replace(source, n=source.n and QUICK_COMPILED, scatters=False) for source in SOURCES], protocol
 
 
 def _chosen(sources: Sequence[Source], only: str) -> list[Source]:
