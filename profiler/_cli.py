@@ -1,8 +1,8 @@
-"""`hilnas profile` and `hilnas runs`; `hilnas data` has a module of its own."""
+"""`hilnas profile`; `hilnas runs` and `hilnas data` have modules of their own."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,13 +10,13 @@ from hilnas.cli import Settings
 from hilnas.errors import UsageError
 from hilnas.output import answer, json_option, show_json, show_table
 from profiler._data_cli import data
+from profiler._runs_cli import runs
 
 __all__ = ["data", "profile", "runs"]
 
 if TYPE_CHECKING:
     from profiler._campaign import CampaignResult
     from profiler._comparison import Ratio
-    from profiler._layers import LayerProfile
     from profiler._training_table import TrainingRequest
     from profiler._workspace import Workspace
 
@@ -108,6 +108,7 @@ def profile(
     from profiler._campaign import measure, open_device
     from profiler._comparison import enforce
     from profiler._progress import progress_bar
+    from profiler._shown import show_campaign
     from profiler._workspace import Workspace
 
     config = find_device(device, settings.configs)
@@ -141,162 +142,11 @@ def profile(
                 wait_s=wait_s,
             )
         ratios = _ratios(workspace, done) if len(models) > 1 else []
-        _show(done, seed, ratios, as_json, workspace.store.layer_profiles(done.run_id) if per_layer else [])
+        layers = workspace.store.layer_profiles(done.run_id) if per_layer else []
+        show_campaign(done, seed, as_json, layers, ratios)
         _show_note(space)
     for gate in wanted:
         enforce(gate, ratios)
-
-
-@click.group()
-def runs() -> None:
-    """List, show, resume and export campaigns.
-
-    \b
-    Example:
-      hilnas runs export last --format csv > measured.csv
-    """
-
-
-@runs.command("list")
-@json_option
-@click.pass_obj
-def runs_list(settings: Settings, as_json: bool) -> None:
-    """List all runs, newest last.
-
-    \b
-    Example:
-      hilnas runs list --json
-    """
-    from profiler._campaign import result
-    from profiler._workspace import Workspace
-
-    with Workspace.open(settings.workspace) as workspace:
-        rows = [_run_row(row, result(workspace, row.run_id)) for row in workspace.store.campaigns()]
-    if as_json:
-        show_json(answer({"runs": rows}))
-        return
-    columns = ("run_id", "device", "space", "state", "workloads", "ok", "rejected", "failed", "pending", "elapsed_s")
-    show_table(columns, [[row[name] for name in columns] for row in rows])
-
-
-@runs.command("show")
-@click.argument("run_id")
-@json_option
-@click.pass_obj
-def runs_show(settings: Settings, run_id: str, as_json: bool) -> None:
-    """Show what a run has measured (`last`: the newest).
-
-    \b
-    Example:
-      hilnas runs show last
-    """
-    from dataclasses import asdict
-
-    from profiler._campaign import result
-    from profiler._export import measurement_rows, metric_summary, shown_rows
-    from profiler._workspace import Workspace
-
-    with Workspace.open(settings.workspace) as workspace:
-        row = workspace.store.campaign(run_id)
-        done = result(workspace, row.run_id)
-        facts = workspace.store.environment_facts(row.environment)
-        events = workspace.store.events(row.run_id)
-        timelines = workspace.store.timelines(row.run_id)
-        profiles = workspace.store.layer_profiles(row.run_id)
-    if as_json:
-        found = {
-            "space": row.space,
-            "environment": facts,
-            "measurements": measurement_rows(done.measurements),
-            "metrics": metric_summary(done.measurements),
-            "layers": [profile.to_json() for profile in profiles],
-            "events": events,
-            "timelines": timelines,
-        }
-        show_json(answer({**asdict(done.summary), **found}, row.seed))
-        return
-    _show_summary(done)
-    show_table(*shown_rows(done.measurements))
-    _show_layers(profiles)
-    if events:
-        show_table(("at", "event", "what"), [(item["at"], item["kind"], item["text"]) for item in events])
-    for name, timeline in timelines.items():
-        show_table((f"{name}: from", "median_s"), [(f"{item['t_s']:.0f} s", item["median_s"]) for item in timeline])
-
-
-@runs.command("resume")
-@click.argument("run_id")
-@click.option("--wait", metavar="TIME", default="0s", help="Wait so long for a device that somebody else uses.")
-@json_option
-@click.pass_obj
-def runs_resume(settings: Settings, run_id: str, wait: str, as_json: bool) -> None:
-    """Continue a run that was stopped (`last`: the newest); nothing is measured twice.
-
-    \b
-    Example:
-      hilnas runs resume last --json
-    """
-    from hilnas.units import parse_quantity
-    from profiler._campaign import resume
-    from profiler._progress import progress_bar
-    from profiler._workspace import Workspace
-
-    wait_s = parse_quantity(wait, "time")
-    with Workspace.open(settings.workspace) as workspace:
-        row = workspace.store.campaign(run_id)
-        with progress_bar(f"resume {row.run_id}") as progress:
-            done = resume(workspace, row.run_id, progress=progress, wait_s=wait_s)
-        _show(done, row.seed, [], as_json, workspace.store.layer_profiles(done.run_id))
-
-
-@runs.command("export")
-@click.argument("run_id")
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
-@click.option("--layers", is_flag=True, help="Print one row a layer instead (of a run with --per-layer).")
-@click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
-@click.pass_obj
-def runs_export(settings: Settings, run_id: str, form: str, layers: bool, as_json: bool) -> None:
-    """Print the measurements of a run, one row a workload, in SI units (`last`: the newest).
-
-    CSV has one column a metric with the unit in its name; JSON Lines hold the raw readings of every invocation too.
-
-    \b
-    Examples:
-      hilnas runs export last --format csv > measured.csv
-      hilnas runs export last --format jsonl > raw.jsonl
-    """
-    from profiler._campaign import result
-    from profiler._export import as_csv, as_jsonl, jsonl_rows, layer_rows, measurement_rows
-    from profiler._workspace import Workspace
-
-    as_lines = as_json or form == "jsonl"
-    with Workspace.open(settings.workspace) as workspace:
-        done = result(workspace, workspace.store.campaign(run_id).run_id)
-        profiles = workspace.store.layer_profiles(done.run_id)
-        if layers:
-            rows = layer_rows(profiles)
-        elif as_lines:
-            rows = jsonl_rows(done.measurements, workspace.store.recorded(done.run_id), profiles)
-        else:
-            rows = measurement_rows(done.measurements)
-    click.echo(as_jsonl(rows) if as_lines else as_csv(rows), nl=False)
-
-
-@runs.command("path")
-@json_option
-@click.pass_obj
-def runs_path(settings: Settings, as_json: bool) -> None:
-    """Print where the database lies.
-
-    \b
-    Example:
-      sqlite3 "$(hilnas runs path)" .schema
-    """
-    path = str((settings.workspace / "hilnas.db").resolve())
-    if as_json:
-        show_json(answer({"path": path}))
-        return
-    click.echo(path)
 
 
 def _show_static(
@@ -337,70 +187,9 @@ def _ratios(workspace: Workspace, done: CampaignResult) -> list[Ratio]:
     return [ratio for ratio in ratios if ratio is not None]
 
 
-def _show(
-    done: CampaignResult, seed: int, ratios: list[Ratio], as_json: bool, profiles: list[LayerProfile] | None = None
-) -> None:
-    from dataclasses import asdict
-
-    from profiler._export import metric_summary
-
-    if as_json:
-        found: dict[str, Any] = {"metrics": metric_summary(done.measurements)}
-        if ratios:
-            found["comparison"] = [asdict(ratio) for ratio in ratios]
-        if profiles:
-            found["layers"] = [profile.to_json() for profile in profiles]
-        show_json(answer({**asdict(done.summary), **found}, seed))
-        return
-    _show_summary(done)
-    _show_layers(profiles or [])
-    for ratio in ratios:
-        slower = f"{ratio.name} is {ratio.ratio:.3f} ± {ratio.half_width:.3f} times slower than {ratio.reference}"
-        click.echo(f"{slower} ({ratio.pairs} paired rounds, {ratio.confidence:.0%} interval)")
-
-
 def _show_note(space: str | None) -> None:
     from profiler._plan import load_space
 
     note = load_space(space).latency_note if space else ""
     if note:
         click.echo(f"Note: {note}.", err=True)
-
-
-def _show_summary(done: CampaignResult) -> None:
-    from dataclasses import asdict
-
-    from profiler._export import shown_summary
-
-    shown = {key: value for key, value in asdict(done.summary).items() if key != "causes"}
-    show_table(("run", done.run_id), [(key, value) for key, value in shown.items() if key != "run_id"])
-    metrics = shown_summary(done.measurements)
-    if metrics:
-        show_table(("metric", "median", "workloads", "scope, or why not"), metrics)
-    for name, cause in list(done.summary.causes.items())[:10]:
-        click.echo(f"{name}: {cause}", err=True)
-
-
-def _show_layers(profiles: list[LayerProfile]) -> None:
-    """Print the dearest layers of the first few workloads, and of each its sum against the whole."""
-    from hilnas.units import format_seconds
-
-    for profile in profiles[:_SHOWN_PROFILES]:
-        dearest = sorted(profile.layers, key=lambda layer: -layer.median_s)[:_SHOWN_LAYERS]
-        rows = [(x.name, x.operator, x.provider, format_seconds(x.median_s), f"{x.share:.1%}") for x in dearest]
-        show_table(("layer", "operator", "provider", "median", "share"), rows, profile.workload.name)
-        click.echo(profile.text())
-    if len(profiles) > _SHOWN_PROFILES:
-        click.echo(f"{len(profiles) - _SHOWN_PROFILES} more workloads: hilnas runs export RUN --layers")
-
-
-#: Of how many workloads layers are printed, and how many of each; exports have all.
-_SHOWN_PROFILES = 3
-_SHOWN_LAYERS = 15
-
-
-def _run_row(row: Any, done: CampaignResult) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    summary = {key: value for key, value in asdict(done.summary).items() if key != "causes"}
-    return {**summary, "space": row.space, "seed": row.seed, "created_at": row.created_at, "version": row.version}
