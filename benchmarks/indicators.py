@@ -55,6 +55,7 @@ PUBLIC = {
     "nwot": (("naslib", "nwot"), ("freerea", "naswot")),
     "nlr": (("freerea", "nregions"),),
     "synflow": (("naslib", "synflow"), ("freerea", "synflow")),
+    "logsynflow": (("freerea", "logsynflow"),),
 }
 
 

@@ -42,12 +42,12 @@ class Fusion(Evaluator):
         known = np.asarray(np.isfinite(values).any(axis=1))
         if not known.any():
             return [Score.missing(_NO_VALUE)] * len(architectures)
-        fused = self._fused(self._normal(values))
+        fused = self._fused(self._normal(values), architectures)
         return [Score.of(value) if has else Score.missing(_NO_VALUE) for value, has in zip(fused, known, strict=True)]
 
     @abstractmethod
-    def _fused(self, normal: Array) -> Array:
-        """Return one score per row of normal scores, shape (n, parts)."""
+    def _fused(self, normal: Array, architectures: Sequence[Architecture]) -> Array:
+        """Return one score per architecture, whose normal scores have the shape (n, parts)."""
 
     def _values(self, architectures: Sequence[Architecture]) -> Array:
         """Return the scores as they are, shape (n, parts); -inf where one is missing."""

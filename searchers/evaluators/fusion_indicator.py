@@ -1,16 +1,18 @@
-"""Fusion Indicator: a weighted sum of scores, its weights learned from a few labels.
+"""Fusion Indicator: a weighted sum of scores and what it misses, learned from a few labels.
 
 Source: Tran, Ali and Bae, "A Feature Fusion Based Indicator for Training-Free Neural Architecture Search", IEEE Access
-9, 2021: weights that minimise the squared error of the predicted accuracy. They publish none. Here the sum runs
-over the normal scores of the ranks and their squares (the highest value of an indicator is often not the best), and
-predicts the normal score of the accuracy: ridge regression on a few random architectures, its penalty by leave-one-out.
+9, 2021: weights that minimise the squared error of the predicted accuracy. They publish none. Here a Gaussian process
+(Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, section 2.2) predicts the normal score of
+the accuracy from the normal scores and the decisions. Its kernel is a linear one, which makes it a weighted sum, plus a
+Matern one for what no sum can say: the highest value of an indicator is often not the best.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +23,10 @@ from searchers.evaluators._fusion import Fusion
 from searchers.evaluators._labels import Labels
 from searchers.evaluators._normal_scores import Array, NormalScores
 
-_PENALTIES = np.logspace(-2, 4, 25)
+if TYPE_CHECKING:
+    from sklearn.gaussian_process import GaussianProcessRegressor
+
+_DIGITS = 9
 
 
 class FusionIndicator(Fusion):
@@ -44,46 +49,39 @@ class FusionIndicator(Fusion):
 
     def may_win(self, architecture: Architecture) -> bool:
         """Return whether no label of the architecture's form was seen."""
-        return self.space.canonical(architecture) not in self._taught[2]
+        return self.space.canonical(architecture) not in self._taught[1]
 
-    def _fused(self, normal: Array) -> Array:
-        weights, intercept, _ = self._taught
-        return np.asarray(_features(normal) @ weights + intercept)
+    def _fused(self, normal: Array, architectures: Sequence[Architecture]) -> Array:
+        # Rounded: the last digits depend on how many are predicted at once.
+        predicted = self._taught[0].predict(self._inputs(normal, architectures))
+        return np.asarray(np.round(predicted, _DIGITS))
+
+    def _inputs(self, normal: Array, architectures: Sequence[Architecture]) -> Array:
+        decisions = np.array([self.space.encode(item) for item in architectures], np.float64)
+        return np.hstack([decisions, normal])
 
     @cached_property
-    def _taught(self) -> tuple[Array, float, frozenset[str]]:
-        """Return weights, intercept, and the canonical forms whose labels taught them."""
-        architectures, accuracies = self._labels.draw(self.space, self._seed, self._usable)
-        weights, intercept = ridge(
-            _features(self._normal(self._values(architectures))), NormalScores(accuracies)(accuracies)
-        )
-        return weights, intercept, frozenset(map(self.space.canonical, architectures))
+    def _taught(self) -> tuple[GaussianProcessRegressor, frozenset[str]]:
+        """Return the process, and the canonical forms whose labels taught it."""
+        known, accuracies = self._labels.draw(self.space, self._seed, self._usable)
+        inputs = self._inputs(self._normal(self._values(known)), known)
+        process = fitted(inputs, NormalScores(accuracies)(accuracies))
+        return process, frozenset(map(self.space.canonical, known))
 
     def describe(self) -> dict[str, Any]:
         """Return the fused scores, how they are fused, and the labels."""
         return {**self._description("fusion indicator"), **self._labels.describe()}
 
 
-def _features(normal: Array) -> Array:
-    return np.hstack([normal, normal**2])
+def fitted(inputs: Array, targets: Array) -> GaussianProcessRegressor:
+    """Return a Gaussian process of inputs (n, k) and targets (n,), its kernel of the highest marginal likelihood."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern, WhiteKernel
 
-
-def ridge(inputs: Array, targets: Array) -> tuple[Array, float]:
-    """Return weights and intercept of a ridge regression, its penalty the best by leave-one-out.
-
-    `inputs` has the shape (n, k), `targets` (n,). Left-out residuals follow from the leverages (Hastie et al., "The
-    Elements of Statistical Learning", section 7.10).
-    """
-    centre, mean = inputs.mean(axis=0), float(targets.mean())
-    u, s, vt = np.linalg.svd(inputs - centre, full_matrices=False)
-    projected = u.T @ (targets - mean)
-
-    def left_out_error(penalty: float) -> float:
-        shrink = s**2 / (s**2 + penalty)
-        residuals = targets - mean - u @ (shrink * projected)
-        leverages = u**2 @ shrink + 1 / len(targets)
-        return float(np.mean((residuals / (1 - leverages)) ** 2))
-
-    penalty = min(_PENALTIES, key=left_out_error)
-    weights = vt.T @ (s / (s**2 + penalty) * projected)
-    return weights, mean - float(centre @ weights)
+    linear = ConstantKernel(0.1) * DotProduct(1.0, sigma_0_bounds="fixed")
+    kernel = linear + ConstantKernel(1.0) * Matern(3.0, nu=2.5) + WhiteKernel(0.1)
+    with warnings.catch_warnings():
+        # Where one part of the kernel explains nothing its parameters run to their bounds, which is as it should be.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return GaussianProcessRegressor(kernel, normalize_y=True).fit(inputs, targets)

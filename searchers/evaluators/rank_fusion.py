@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hilnas.records import Architecture
 from search_spaces._base import SearchSpace
 from searchers.evaluators._base import Evaluator
 from searchers.evaluators._fusion import Fusion
@@ -31,7 +32,7 @@ class RankFusion(Fusion):
         """Return the fusion whose population is drawn under this seed."""
         return RankFusion(self.space, parts=self._parts, seed=seed)
 
-    def _fused(self, normal: Array) -> Array:
+    def _fused(self, normal: Array, architectures: Sequence[Architecture]) -> Array:
         return np.asarray(normal.min(axis=1) + _TIES * normal.mean(axis=1))
 
     def describe(self) -> dict[str, Any]:

@@ -58,6 +58,10 @@ def disconnected(space):
         return None
 
 
+def has_sums(graph):
+    return any(operator.kind == "add" for _, operator in graph.operators)
+
+
 def check_scores(scores, n):
     assert len(scores) == n
     for score in scores:
@@ -67,7 +71,9 @@ def check_scores(scores, n):
 
 def test_what_part_one_needs_is_found():
     assert {"tabular", "zero_cost"} <= set(EVALUATORS)
-    assert {"cj", "nlr", "cnntk", "os", "nwot", "jacov", "synflow", "macs", "live_macs"} <= set(INDICATORS)
+    assert {"cj", "nlr", "cnntk", "os", "nwot", "jacov", "synflow", "logsynflow", "macs", "live_macs"} <= set(
+        INDICATORS
+    )
 
 
 @pytest.mark.parametrize("name", EVALUATORS)
@@ -102,7 +108,10 @@ def test_an_indicator_scores_connected_networks_reproducibly(zero_cost, space):
 
 
 def test_an_indicator_tells_networks_apart(zero_cost, space):
-    scores = zero_cost.evaluate(sample(space, 8))
+    architectures = sample(space, 8)
+    if zero_cost.describe()["score"] == "skip_span" and not any(has_sums(space.graph(item)) for item in architectures):
+        pytest.skip(f"{space.name} has no skip connections")
+    scores = zero_cost.evaluate(architectures)
     assert len({score.value for score in scores}) > 1
 
 

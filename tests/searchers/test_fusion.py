@@ -18,7 +18,7 @@ from searchers.evaluators._labels import Labels
 from searchers.evaluators._normal_scores import NormalScores
 from searchers.evaluators._trees import Trees
 from searchers.evaluators.forest import Forest
-from searchers.evaluators.fusion_indicator import FusionIndicator, ridge
+from searchers.evaluators.fusion_indicator import FusionIndicator, fitted
 from searchers.evaluators.rank_fusion import RankFusion
 from searchers.evaluators.tabular import Tabular
 from searchers.random_search import RandomSearch
@@ -173,16 +173,26 @@ def test_too_few_labels_are_said(made_up):
     assert "--label-budget" in caught.value.remedy
 
 
-def test_ridge_agrees_with_leaving_one_out_by_hand():
+def test_the_process_is_a_weighted_sum_where_a_weighted_sum_is_right():
     rng = np.random.default_rng(2)
-    inputs = rng.normal(size=(40, 3))
-    targets = inputs @ [2.0, 0.0, -1.0] + 70 + rng.normal(0, 0.5, 40)
-    from sklearn.linear_model import RidgeCV
+    inputs, asked = rng.normal(size=(60, 3)), 3 * rng.normal(size=(40, 3))
+    weights = [2.0, 0.0, -1.0]
+    process = fitted(inputs, inputs @ weights + 7 + rng.normal(0, 0.1, 60))
+    # A Matern kernel alone would fall back to the mean so far outside.
+    assert process.predict(asked) == pytest.approx(asked @ weights + 7, abs=0.5)
 
-    reference = RidgeCV(alphas=np.logspace(-2, 4, 25)).fit(inputs, targets)
-    weights, intercept = ridge(inputs, targets)
-    assert weights == pytest.approx(reference.coef_, rel=1e-6)
-    assert intercept == pytest.approx(reference.intercept_, rel=1e-9)
+
+def test_the_process_learns_what_no_weighted_sum_can_say():
+    rng = np.random.default_rng(3)
+    inputs, asked = rng.normal(size=(100, 2)), rng.normal(size=(200, 2))
+    process = fitted(inputs, -np.abs(inputs[:, 0]))
+    assert np.corrcoef(process.predict(asked), -np.abs(asked[:, 0]))[0, 1] > 0.95
+
+
+def test_labels_that_are_all_the_same_teach_nothing_and_break_nothing():
+    rng = np.random.default_rng(4)
+    found = fitted(rng.normal(size=(20, 3)), np.zeros(20)).predict(rng.normal(size=(5, 3)))
+    assert found == pytest.approx(np.zeros(5), abs=1e-6)
 
 
 def test_trees_predict_what_scikit_learn_predicts():

@@ -20,6 +20,7 @@ from searchers.evaluators.zero_cost._torch import input_batch
 from searchers.evaluators.zero_cost.cj import Cj, cutouts
 from searchers.evaluators.zero_cost.cnntk import Cnntk, eigenvalue_ratio, weight_gradients
 from searchers.evaluators.zero_cost.jacov import Jacov
+from searchers.evaluators.zero_cost.logsynflow import LogSynflow
 from searchers.evaluators.zero_cost.nlr import Nlr
 from searchers.evaluators.zero_cost.nwot import Nwot
 from searchers.evaluators.zero_cost.os import Os
@@ -38,6 +39,7 @@ QUICK = {
     Nlr: {"points": 50, "repeats": 2},
     Os: {"batch": 4, "draws": 3},
     Synflow: {},
+    LogSynflow: {},
 }
 #: An input of 2 x 4 x 4 for modules made by hand; what computes it is never looked at.
 PLAIN = Graph(TensorSpec((1, 2, 4, 4)), (Call("unused", None, ("input",)),))
@@ -224,10 +226,24 @@ def test_synflow_is_the_flow_through_all_paths_once_a_layer():
     assert Synflow().score(PLAIN, build) == pytest.approx(math.log(paths + paths + through_bias), rel=1e-9)
 
 
-def test_nothing_flows_through_zeros():
+def test_logsynflow_takes_the_logarithm_of_every_gradient():
+    """Of a linear layer every gradient is what comes in, here ones: each weight counts ln 2 times."""
+
+    def build(_seed):
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Flatten(), nn.Linear(32, 6, bias=False), nn.Linear(6, 3, bias=False))
+
+    first, second = (build(0)[i].weight.detach().double().abs().numpy() for i in (1, 2))
+    into_second, out_of_first = first.sum(axis=1), second.sum(axis=0)
+    expected = (first * np.log1p(out_of_first)[:, None]).sum() + (second * np.log1p(into_second)).sum()
+    assert LogSynflow().score(PLAIN, build) == pytest.approx(math.log(expected), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", [Synflow, LogSynflow])
+def test_nothing_flows_through_zeros(kind):
     module = Linear(2)
     nn.init.zeros_(module.weight)
-    assert Synflow().score(PLAIN, lambda _seed: module) == -math.inf
+    assert kind().score(PLAIN, lambda _seed: module) == -math.inf
 
 
 @pytest.mark.parametrize("kind", [Cj, Cnntk, Nlr])
@@ -339,6 +355,7 @@ def test_scores_of_other_pictures_are_not_found_in_the_cache(pictures, space, tm
 def test_every_indicator_is_quick_here():
     """So that whoever adds one also adds it to the tests above."""
     names = {kind.__module__.rpartition(".")[2] for kind in QUICK}
-    running = set(plugins.names("searchers.evaluators.zero_cost")) - {"macs", "live_macs"}
+    # These only walk over the graph.
+    running = set(plugins.names("searchers.evaluators.zero_cost")) - {"macs", "live_macs", "skip_span"}
     assert names == running
     assert all(issubclass(kind, Indicator) for kind in QUICK)

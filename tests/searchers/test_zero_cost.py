@@ -21,6 +21,7 @@ from searchers.evaluators.zero_cost.jacov import Jacov
 from searchers.evaluators.zero_cost.live_macs import LiveMacs
 from searchers.evaluators.zero_cost.macs import Macs
 from searchers.evaluators.zero_cost.nwot import Nwot
+from searchers.evaluators.zero_cost.skip_span import SkipSpan
 
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_1x1~2|"
 #: Node 2 gets only zeros; the convolution behind it is fed by nothing that depends on the input.
@@ -164,6 +165,45 @@ def test_a_killed_writer_leaves_a_cache_that_works(tmp_path):
     torn.put("c", Score(2.5))
     assert ScoreCache(tmp_path, settings).get("c") == Score(2.5)
     assert json.loads(path.read_text().splitlines()[0]) == ["a", 1.5, None]
+
+
+#: Between the cells of one a stage: stem 1, reductions 2 each, classifier 1.
+LAYERS_AROUND = 6
+
+
+@pytest.mark.parametrize(
+    ("cell", "span", "layers"),
+    [
+        ("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|", 2, 2),
+        # The skip lies within the cell, over two of its three layers.
+        ("|nor_conv_3x3~0|+|skip_connect~0|avg_pool_3x3~1|+|none~0|nor_conv_1x1~1|nor_conv_3x3~2|", 2, 3),
+        ("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|nor_conv_1x1~2|", 0, 3),
+        # Nothing is bridged where nothing lies beside the skips, nor by what is dead.
+        ("|skip_connect~0|+|skip_connect~0|none~1|+|none~0|none~1|nor_conv_1x1~2|", 0, 1),
+        ("|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|nor_conv_3x3~0|none~1|none~2|", 0, 1),
+    ],
+)
+def test_skips_span_the_layers_that_lie_beside_them(cell, span, layers):
+    space = NasBench201(depth=1)
+    found = SkipSpan().score(space.graph(space.parse(cell)))
+    assert found == pytest.approx(span / (3 * layers + LAYERS_AROUND))
+
+
+def test_skips_of_different_length_count_alike():
+    space = NasBench201(depth=1)
+    cell = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
+    # The first sum is bridged over two layers, the second over three.
+    assert SkipSpan().score(space.graph(space.parse(cell))) == pytest.approx(2.5 / (9 + LAYERS_AROUND))
+
+
+def test_isomorphic_cells_have_skips_of_one_span():
+    space = NasBench201(depth=1)
+    spans = {}
+    for cell in space.sample_distinct(60, seed=3) + list(space.enumerate())[::37]:
+        if space.connected(cell):
+            spans.setdefault(space.canonical(cell), set()).add(round(SkipSpan().score(space.graph(cell)), 12))
+    assert len(spans) > 200
+    assert all(len(found) == 1 for found in spans.values())
 
 
 def test_live_macs_are_those_of_the_reference_table(reference_data):

@@ -36,8 +36,13 @@ class Synflow(ModuleIndicator):
             ones = torch.ones((1, *graph.input.shape[1:]), dtype=torch.float64, device=self.device)
             gradients = torch.autograd.grad(module(ones).sum(), weights, allow_unused=True)
         pairs = zip((item.detach() for item in weights), gradients, strict=True)
-        flow = sum(float((weight * gradient).abs().sum()) for weight, gradient in pairs if gradient is not None)
+        flow = sum(self.flow(weight, gradient) for weight, gradient in pairs if gradient is not None)
         return log(flow) if flow > 0 else -torch.inf
+
+    @staticmethod
+    def flow(weight: torch.Tensor, gradient: torch.Tensor) -> float:
+        """Return what flows through one tensor of weights; neither argument has negative values."""
+        return float((weight * gradient).sum())
 
 
 def _make_positive(module: nn.Module) -> None:
