@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,14 +80,14 @@ def noise_floor(sentinels: Sequence[Invocation]) -> float | None:
 def drifted(sentinels: Sequence[Invocation], limit: float) -> list[tuple[float, float]]:
     """Return the stretches of the campaign (from, to, in sequence numbers) in which the device ran differently.
 
-    The running median of three sentinel invocations is compared with the median of all; where it is off by more
-    than `limit`, everything between the neighbouring sentinels is doubtful.
+    The running median of three sentinel invocations is compared with the level that most of them have; where it is off
+    by more than `limit`, everything between the neighbouring sentinels is doubtful.
     """
     good = [item for item in sentinels if item.median_s is not None and item.status == "ok"]
     if len(good) < 3:
         return []
     medians = [item.median_s or 0.0 for item in good]
-    reference = median(medians)
+    reference = _level(medians, limit)
     stretches: list[tuple[float, float]] = []
     for i in range(len(good)):
         local = median(medians[max(0, i - 1) : i + 2])
@@ -95,6 +96,18 @@ def drifted(sentinels: Sequence[Invocation], limit: float) -> list[tuple[float, 
             end = good[i + 1].sequence if i + 1 < len(good) else float("inf")
             stretches.append((start, end))
     return stretches
+
+
+def _level(values: Sequence[float], limit: float) -> float:
+    """Return the median of the largest group of values no further apart than `limit` to either side, the least of them.
+
+    Not the median of all: where a machine is disturbed most of the time, that lies between its levels, and what was
+    measured well would drift from it.
+    """
+    ordered = sorted(values)
+    groups = [ordered[i : bisect_right(ordered, (1 + 2 * limit) * low)] for i, low in enumerate(ordered)]
+    largest: list[float] = max(groups, key=len)
+    return median(largest)
 
 
 def mark_drift(invocations: Sequence[Invocation], stretches: Sequence[tuple[float, float]]) -> list[Invocation]:

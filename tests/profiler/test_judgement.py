@@ -107,3 +107,19 @@ def test_drift_is_seen_between_sentinels_and_a_single_outlier_is_not():
     rejected = {item.sequence for item in marked if item.status == "rejected"}
     assert {81, 99, 101, 119} <= rejected and not {1, 50, 150, 199} & rejected
     assert all("drift" in item.cause for item in marked if item.status == "rejected")
+
+
+def test_what_was_measured_in_calm_does_not_drift_from_the_noise_that_followed():
+    levels = [1.0] * 12 + [1.12, 1.2, 1.35, 1.5, 1.25, 1.6, 1.15, 1.4, 1.3, 1.12, 1.45, 1.2, 1.33, 1.5, 1.6, 1.27]
+    stretches = drifted([Invocation(20 * i, 1, "ok", level) for i, level in enumerate(levels)], 0.05)
+    assert all(start >= 20 * 10 for start, _ in stretches)
+    assert stretches[-1][1] == float("inf")
+
+
+@given(st.lists(st.floats(0.5, 2.0), min_size=3, max_size=30), st.integers(-20, 20))
+def test_drift_depends_on_ratios_alone(medians, exponent):
+    plain, scaled = (
+        drifted([Invocation(i, 1, "ok", value * unit) for i, value in enumerate(medians)], 0.05)
+        for unit in (1.0, 2.0**exponent)
+    )
+    assert plain == scaled
