@@ -90,7 +90,8 @@ def drifted(sentinels: Sequence[Invocation], limit: float) -> list[tuple[float, 
     reference = _level(medians, limit)
     stretches: list[tuple[float, float]] = []
     for i in range(len(good)):
-        local = median(medians[max(0, i - 1) : i + 2])
+        first = max(0, i - 1)
+        local = median(medians[first : first + 3])
         if abs(local / reference - 1) > limit:
             start = good[i - 1].sequence if i else -1
             end = good[i + 1].sequence if i + 1 < len(good) else float("inf")
