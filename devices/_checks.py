@@ -34,6 +34,9 @@ def agent_checks(environment: Environment, state: Mapping[str, Any]) -> list[Che
         Check("agent", True, f"Python {host.get('python')} on {host.get('machine')}"),
         Check("runtime", True, f"{runtime.get('name')} {runtime.get('version')}"),
     ]
+    if host.get("virtual"):
+        remedy = "where medians jump: pace_wait_s = 20 under [measuring] of the device's config"
+        found.append(Check("machine", True, "virtual: others may slow its cores down unseen", remedy))
     said = {name: Check(name, ok, text, remedy) for name, ok, text, remedy in advice(state)}
     for name, values in sorted(state.items()):
         check = said.get(name) or _sensor_check(name, values, host.get("cpus"))
