@@ -117,7 +117,7 @@ def loops(monkeypatch, *took_ns):
 
 
 def test_blocks_between_slow_loops_do_not_count(monkeypatch):
-    loops(monkeypatch, 100, 110, 150, 100, 100)
+    loops(monkeypatch, 100, 140, 160, 100, 100)
     kept = _pace.FullPace(0)
     for i in range(4):
         kept.add([i])
