@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 
 from hilnas.errors import UnknownName, UsageError
@@ -21,45 +21,52 @@ _SHAPE = re.compile(r"(?:(?P<name>[^=]+)=)?(?P<sizes>[0-9]+(?:x[0-9]+)*)(?::(?P<
 _DTYPES = ("float32", "float16", "float64", "int64", "int32", "uint8", "int8", "bool")
 
 
-def asked_workloads(
-    space: str | None,
-    space_options: Sequence[str],
-    samples: int | None,
-    blocks: bool,
-    architectures: Sequence[str],
-    models: Sequence[str],
-    seed: int,
-    artifacts: ArtifactStore,
-    shapes: Sequence[str] = (),
-    arguments: Sequence[str] = (),
-) -> list[Workload]:
-    """Return the workloads that the options of `hilnas profile` name; raise UsageError where they name none."""
-    if models:
-        if space or samples or blocks or architectures:
-            raise UsageError("--model stands alone", "", "Profile models and a space in two commands.")
-        workloads = model_workloads([asked_model(text, shapes, arguments) for text in models], artifacts)
-        if len({workload.key for workload in workloads}) < len(workloads):
-            names = ", ".join(models)
-            raise UsageError(
-                f"the same model is named twice: {names}", "Their bytes are equal, and so is their latency."
-            )
-        return workloads
-    if shapes or arguments:
+@dataclass(frozen=True)
+class Asked:
+    """What the options of `hilnas profile` name: models with their inputs, or architectures and blocks of a space."""
+
+    space: str | None = None
+    space_options: Sequence[str] = ()
+    samples: int | None = None
+    blocks: bool = False
+    architectures: Sequence[str] = ()
+    models: Sequence[str] = ()
+    shapes: Sequence[str] = ()
+    arguments: Sequence[str] = ()
+    seed: int = 0
+
+
+def asked_workloads(asked: Asked, artifacts: ArtifactStore) -> list[Workload]:
+    """Return the workloads that are named; raise UsageError where none is, or where options contradict each other."""
+    if asked.models:
+        return _asked_models(asked, artifacts)
+    if asked.shapes or asked.arguments:
         raise UsageError("--shape and --argument belong to --model")
-    if space is None:
+    if asked.space is None:
         raise UsageError(
             "nothing to measure was named", "", "Write --space nasbench201 --samples 60, or --model FILE.onnx"
         )
-    built = load_space(space, space_options_json(space_options))
-    workloads = [architecture_workload(built, built.parse(text)) for text in architectures]
-    if samples:
-        workloads += sample_workloads(built, samples, seed)
-    if blocks:
-        workloads += block_workloads(built)
+    space = load_space(asked.space, space_options_json(asked.space_options))
+    workloads = [architecture_workload(space, space.parse(text)) for text in asked.architectures]
+    if asked.samples:
+        workloads += sample_workloads(space, asked.samples, asked.seed)
+    if asked.blocks:
+        workloads += block_workloads(space)
     if not workloads:
         raise UsageError(
-            f"nothing of the space {space!r} was named", "", "Add --samples N, --blocks or --architecture TEXT"
+            f"nothing of the space {asked.space!r} was named", "", "Add --samples N, --blocks or --architecture TEXT"
         )
+    return workloads
+
+
+def _asked_models(asked: Asked, artifacts: ArtifactStore) -> list[Workload]:
+    if asked.space or asked.samples or asked.blocks or asked.architectures:
+        raise UsageError("--model stands alone", "", "Profile models and a space in two commands.")
+    sources = [asked_model(text, asked.shapes, asked.arguments) for text in asked.models]
+    workloads = model_workloads(sources, artifacts)
+    if len({workload.key for workload in workloads}) < len(workloads):
+        names = ", ".join(asked.models)
+        raise UsageError(f"the same model is named twice: {names}", "Their bytes are equal, and so is their latency.")
     return workloads
 
 

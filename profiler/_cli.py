@@ -103,7 +103,7 @@ def profile(
     from devices._config import find_device
     from hilnas.gates import parse_gate
     from hilnas.units import parse_quantity
-    from profiler._asked import asked_protocol, asked_workloads
+    from profiler._asked import Asked, asked_protocol, asked_workloads
     from profiler._beside import with_beside
     from profiler._campaign import measure, open_device
     from profiler._comparison import enforce
@@ -111,22 +111,12 @@ def profile(
     from profiler._shown import show_campaign
     from profiler._workspace import Workspace
 
+    asked = Asked(space, space_options, samples, blocks, architectures, models, shapes, arguments, seed)
     config = find_device(device, settings.configs)
     wanted = [parse_gate(text, ["ratio"]) for text in gates]
     wait_s = parse_quantity(wait, "time")
     with Workspace.open(settings.workspace) as workspace:
-        workloads = asked_workloads(
-            space,
-            space_options,
-            samples,
-            blocks,
-            architectures,
-            models,
-            seed,
-            workspace.artifacts,
-            shapes,
-            arguments,
-        )
+        workloads = asked_workloads(asked, workspace.artifacts)
         usual = open_device(config, workspace).protocol
         protocol = asked_protocol(usual, len(models), invocations, rate, sustained)
         protocol = with_beside(protocol, config.energy, energy, per_layer)

@@ -56,8 +56,9 @@ SOURCES = (
     Source("ort_no_opt", "onnxruntime", {"optimization": "none"}),
     Source("ort_int8", "onnxruntime_int8"),
     Source("openvino_f32", "openvino"),
+    Source("openvino_2t", "openvino", {"threads": 2}),
     Source("openvino_bf16", "openvino", {"precision": "bf16"}),
-    Source("ncnn", "ncnn"),
+    Source("ncnn", "ncnn", scatters=True),
     Source("torch_eager", "torch_eager"),
     Source("torch_compile", "torch_compile", n=20, scatters=True),
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import paper_table
-from benchmarks.paper_table import SPACE, Tables, blocks_of, computed, run
+from benchmarks.paper_table import SPACE, Tables, blocks_of, computed, methods, run
 from hilnas.errors import BadFile
 
 CELLS = [cell.text for cell in SPACE.sample_distinct(400, seed=0)]
@@ -61,3 +61,28 @@ def test_rows_have_both_rewards_and_the_published_figures_beside(tables, monkeyp
     assert rows["forest", "paper"]["Edge GPU"]["published_accuracy"] is None
     assert values["blocks"][0]["oracle_accuracy"]["Pixel 3"] <= max(tables.test.values())
     assert "published" in values and paper_table._text(values)
+
+
+def test_named_fusions_stand_where_all_their_columns_are(tables):
+    values = dict(tables.test)
+    both = methods(tables, {"freerea logsynflow": values, "skip_span": values}, frozenset(values))
+    one = methods(tables, {"freerea logsynflow": values}, frozenset(values))
+    assert {"rank fusion of flow and skips", "fusion indicator of flow and skips"} <= both.keys()
+    assert not [name for name in one if "flow and skips" in name]
+    assert not [name for name in both if "the paper's four" in name]
+
+
+def test_the_largest_block_alone(tables, monkeypatch):
+    monkeypatch.setattr(paper_table, "EPISODES", 12)
+    monkeypatch.setattr(paper_table, "LABELS", 20)
+    monkeypatch.setattr(paper_table, "cores", lambda: 1)
+    assert [block["cells"] for block in run(tables, 1, largest=True)["blocks"]] == [400]
+
+
+def test_counted_indicators_know_all_connected_cells():
+    values = paper_table._counted("skip_span")
+    assert values.keys() == {cell.text for cell in SPACE.enumerate() if SPACE.connected(cell)}
+    conv = "nor_conv_3x3"
+    plain = f"nasbench201:|{conv}~0|+|none~0|{conv}~1|+|none~0|none~1|{conv}~2|"
+    residual = plain.replace("|none~0|none~1|", "|skip_connect~0|none~1|")
+    assert values[SPACE.parse(plain).text] == 0 < values[SPACE.parse(residual).text]

@@ -15,7 +15,7 @@ from hilnas.errors import BadFile, HilnasError, UsageError
 from hilnas.records import canonical_json
 from profiler import _onnx_file
 from profiler._artifacts import ArtifactStore
-from profiler._asked import asked_model, asked_workloads, parse_arguments, parse_input
+from profiler._asked import Asked, asked_model, asked_workloads, parse_arguments, parse_input
 from profiler._models import ModelSource, model_file, model_workload, model_workloads
 from profiler._onnx_file import open_model, read_model
 from profiler._plan import workload_module
@@ -408,6 +408,5 @@ def test_sources_come_back_from_their_text():
     ],
 )
 def test_options_that_contradict_each_other(store, keywords, words):
-    given = {"models": [], "shapes": [], "arguments": [], **keywords}
     with pytest.raises(UsageError, match=words):
-        asked_workloads(None, [], None, False, [], given["models"], 0, store, given["shapes"], given["arguments"])
+        asked_workloads(Asked(**keywords), store)
