@@ -56,7 +56,6 @@ SOURCES = (
     Source("ort_no_opt", "onnxruntime", {"optimization": "none"}),
     Source("ort_int8", "onnxruntime_int8"),
     Source("openvino_f32", "openvino"),
-    Source("openvino_2t", "openvino", {"threads": 2}),
     Source("openvino_bf16", "openvino", {"precision": "bf16"}),
     Source("ncnn", "ncnn", scatters=True),
     Source("torch_eager", "torch_eager"),
