@@ -57,7 +57,7 @@ SOURCES = (
     Source("ort_int8", "onnxruntime_int8"),
     Source("openvino_f32", "openvino"),
     Source("openvino_bf16", "openvino", {"precision": "bf16"}),
-    Source("ncnn", "ncnn", scatters=True),
+    Source("ncnn", "ncnn"),
     Source("torch_eager", "torch_eager"),
     Source("torch_compile", "torch_compile", n=20, scatters=True),
 )
