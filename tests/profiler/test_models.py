@@ -405,6 +405,9 @@ def test_sources_come_back_from_their_text():
         ({"arguments": ["a=1"]}, "belong to --model"),
         ({"models": ["a.onnx"], "arguments": ["a=1"]}, "takes no arguments"),
         ({"models": ["a.b:c"], "shapes": ["x=1", "x=2"]}, "names an input twice"),
+        ({"models": ["a.onnx"], "samples": 3}, "stands alone"),
+        ({}, "nothing to measure was named"),
+        ({"space": "nasbench201"}, "nothing of the space"),
     ],
 )
 def test_options_that_contradict_each_other(store, keywords, words):
