@@ -136,7 +136,7 @@ def compare(
       hilnas compare local_cpu --gate "within_10>=0.9" --gate "coverage>=0.8"
     """
     from hilnas.gates import parse_gate
-    from predictors._compare_cli import run_audit, show_comparison
+    from predictors._compare_cli import run_audit
     from predictors._comparing import CompareRequest, compare_device
     from predictors._evaluation import FIGURES
     from profiler._progress import progress_bar
@@ -164,10 +164,16 @@ def compare(
         comparison = compare_device(
             workspace, load_named_space(space, space_options), request, settings.configs, progress
         )
+    _show_judged(comparison, wanted, space, seed, as_json)
+
+
+def _show_judged(comparison: Comparison, gates: list[Gate], space: str, seed: int, as_json: bool) -> None:
+    from predictors._compare_cli import show_comparison
+
     figures = comparison.judgement.scores.to_json()
-    failed = [gate for gate in wanted if not gate.holds(figures[gate.name])]
+    failed = [gate for gate in gates if not gate.holds(figures[gate.name])]
     if as_json:
-        checked = [{"gate": str(gate), "value": figures[gate.name], "holds": gate not in failed} for gate in wanted]
+        checked = [{"gate": str(gate), "value": figures[gate.name], "holds": gate not in failed} for gate in gates]
         show_json(answer({**comparison.to_json(), "gates": checked}, seed))
     else:
         show_comparison(comparison, space)

@@ -15,6 +15,7 @@ from profiler._runs_cli import runs
 __all__ = ["data", "profile", "runs"]
 
 if TYPE_CHECKING:
+    from profiler._asked import Asked
     from profiler._campaign import CampaignResult
     from profiler._comparison import Ratio
     from profiler._training_table import TrainingRequest
@@ -88,13 +89,15 @@ def profile(
       hilnas profile local_cpu --model my_nets:small --argument width=16 --shape 1x3x96x96
       hilnas profile --static my_nets:small --shape 1x3x96x96 --train 128 --optimiser adam
     """
+    from profiler._asked import Asked, asked_protocol, asked_workloads
+
+    asked = Asked(space, space_options, samples, blocks, architectures, models, shapes, arguments, seed)
     if static is not None:
         from profiler._training_table import TrainingRequest
 
         if device is not None or models or samples or blocks or architectures:
             raise UsageError("--static stands alone: nothing is measured", "", "Write hilnas profile --static MODEL")
-        training = None if train is None else TrainingRequest(train, optimiser, order)
-        _show_static(static, space, space_options, shapes, arguments, training, as_json)
+        _show_static(static, asked, None if train is None else TrainingRequest(train, optimiser, order), as_json)
         return
     if train is not None:
         raise UsageError("--train belongs to --static", "", "Write hilnas profile --static MODEL --train N")
@@ -103,7 +106,6 @@ def profile(
     from devices._config import find_device
     from hilnas.gates import parse_gate
     from hilnas.units import parse_quantity
-    from profiler._asked import Asked, asked_protocol, asked_workloads
     from profiler._beside import with_beside
     from profiler._campaign import measure, open_device
     from profiler._comparison import enforce
@@ -111,7 +113,6 @@ def profile(
     from profiler._shown import show_campaign
     from profiler._workspace import Workspace
 
-    asked = Asked(space, space_options, samples, blocks, architectures, models, shapes, arguments, seed)
     config = find_device(device, settings.configs)
     wanted = [parse_gate(text, ["ratio"]) for text in gates]
     wait_s = parse_quantity(wait, "time")
@@ -139,23 +140,15 @@ def profile(
         enforce(gate, ratios)
 
 
-def _show_static(
-    model: str,
-    space: str | None,
-    space_options: tuple[str, ...],
-    shapes: tuple[str, ...],
-    arguments: tuple[str, ...],
-    training: TrainingRequest | None,
-    as_json: bool,
-) -> None:
+def _show_static(model: str, asked: Asked, training: TrainingRequest | None, as_json: bool) -> None:
     from profiler._asked import asked_model, space_options_json
     from profiler._static import COLUMNS, shown_rows, shown_totals, static_table
     from profiler._training_table import shown_memory, training_table
 
-    source = asked_model(model, shapes, arguments)
-    options = space_options_json(space_options)
-    table = static_table(source, space, options)
-    memory = None if training is None else training_table(source, training, space, options)
+    source = asked_model(model, asked.shapes, asked.arguments)
+    options = space_options_json(asked.space_options)
+    table = static_table(source, asked.space, options)
+    memory = None if training is None else training_table(source, training, asked.space, options)
     if as_json:
         trained = {} if memory is None else {"training_memory": {key: item.to_json() for key, item in memory.items()}}
         show_json(answer({"model": source.label, **table.to_json(), **trained}))
