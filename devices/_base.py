@@ -64,7 +64,12 @@ class Device(ABC):
 
     def __init__(self, config: DeviceConfig) -> None:
         self.config = config
-        self.protocol = replace(self.protocol, pace_wait_s=config.measuring.pace_wait_s)
+        wait_s = config.measuring.pace_wait_s
+        self.protocol = replace(self.protocol, pace_wait_s=self.usual_pace_wait_s() if wait_s is None else wait_s)
+
+    def usual_pace_wait_s(self) -> float:
+        """Return how long an invocation waits for the processor's full pace where the config does not say; 0: never."""
+        return 0.0
 
     @property
     def backend(self) -> str:

@@ -35,7 +35,7 @@ def agent_checks(environment: Environment, state: Mapping[str, Any]) -> list[Che
         Check("runtime", True, f"{runtime.get('name')} {runtime.get('version')}"),
     ]
     if host.get("virtual"):
-        remedy = "where medians jump: pace_wait_s = 20 under [measuring] of the device's config"
+        remedy = "local_cpu waits for their full pace; others do with pace_wait_s = 20 under [measuring] of the config"
         found.append(Check("machine", True, "virtual: others may slow its cores down unseen", remedy))
     said = {name: Check(name, ok, text, remedy) for name, ok, text, remedy in advice(state)}
     for name, values in sorted(state.items()):

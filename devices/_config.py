@@ -107,8 +107,9 @@ class EnergyOptions(_Strict):
 class MeasuringOptions(_Strict):
     """What this device's machine asks of a measurement."""
 
-    #: How long an invocation waits for the processor's full pace, which others take away unseen; 0: it is not watched.
-    pace_wait_s: Annotated[float, Field(ge=0, le=600)] = 0.0
+    #: How long an invocation waits for the processor's full pace, which others take away unseen; 0: it is not watched;
+    #: None: what is usual for the kind of device.
+    pace_wait_s: Annotated[float, Field(ge=0, le=600)] | None = None
 
 
 class FakeOptions(_Strict):

@@ -18,7 +18,7 @@ def host_facts() -> Dict[str, Any]:
         "cpu_model": _cpu_model(),
         "cpus": os.cpu_count(),
         "usable_cpus": len(os.sched_getaffinity(0)),
-        "virtual": _is_virtual(),
+        "virtual": is_virtual(),
     }
 
 
@@ -57,7 +57,8 @@ def _cpu_model() -> str:
     return platform.processor() or "unknown"
 
 
-def _is_virtual() -> bool:
+def is_virtual() -> bool:
+    """Return whether this processor says that it is a virtual one; others may then use its cores unseen."""
     return any(line.startswith("flags") and " hypervisor" in line for line in _lines_of("/proc/cpuinfo"))
 
 

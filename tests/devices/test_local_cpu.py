@@ -63,9 +63,18 @@ def test_a_model_is_measured_in_fresh_workers(model):
     assert "cpu_load" in state
 
 
+@pytest.mark.parametrize("virtual", [True, False])
+def test_the_pace_is_watched_on_a_virtual_machine_unless_the_config_says_otherwise(virtual, monkeypatch):
+    monkeypatch.setattr("devices.local_cpu.is_virtual", lambda: virtual)
+    silent = DeviceConfig(name="cpu", kind="local_cpu")
+    unwatched = DeviceConfig(name="cpu", kind="local_cpu", measuring=MeasuringOptions(pace_wait_s=0))
+    assert (LocalCpu(silent).protocol.pace_wait_s > 0) == virtual
+    assert LocalCpu(unwatched).protocol.pace_wait_s == 0.0
+
+
 def test_the_pace_is_watched_where_the_config_says_so(model):
     config = DeviceConfig(name="cpu", kind="local_cpu", measuring=MeasuringOptions(pace_wait_s=2.0))
-    assert LocalCpu(config).protocol.pace_wait_s == 2.0 and device().protocol.pace_wait_s == 0.0
+    assert LocalCpu(config).protocol.pace_wait_s == 2.0
     with LocalCpu(config).session(Deadline.after(60)) as session:
         runs = [session.measure(model, replace(QUICK, pace_wait_s=2.0)) for _ in range(2)]
         unwatched = session.measure(model, QUICK)
