@@ -16,8 +16,6 @@ are kept in --cache, so that a run that was stopped goes on; several may fill th
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import json
 import math
 import sys
@@ -33,6 +31,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from benchmarks._plain_indicators import PLAIN, plain_score
+from benchmarks._public_cells import column
 from benchmarks._public_devices import reference_folder
 from benchmarks._timing import Comparison, interleave
 from hilnas import plugins
@@ -200,24 +199,13 @@ def spearman(values: NDArray[np.float64]) -> float:
 
 def _columns(folder: Path) -> dict[str, dict[str, float]]:
     """Return accuracies and public columns by an architecture's text."""
-    texts = {row["index"]: f"nasbench201:{row['arch_str']}" for row in _rows(folder / "nb201_accuracy.csv.gz")}
     found = {
-        "test": _column(folder / "nb201_accuracy.csv.gz", "cifar10", texts),
-        "validation": _column(folder / "nb201_val_accuracy.csv.gz", "cifar10_val", texts),
+        "test": column(folder, "nb201_accuracy", "cifar10"),
+        "validation": column(folder, "nb201_val_accuracy", "cifar10_val"),
     }
-    for file, column in {pair for pairs in PUBLIC.values() for pair in pairs}:
-        path = folder / f"nb201_zero_cost_{file}_cifar10.csv.gz"
-        found[f"{file} {column}"] = _column(path, f"cifar10_{column}", texts)
+    for file, name in {pair for pairs in PUBLIC.values() for pair in pairs}:
+        found[f"{file} {name}"] = column(folder, f"nb201_zero_cost_{file}_cifar10", f"cifar10_{name}")
     return found
-
-
-def _column(path: Path, name: str, texts: Mapping[str, str]) -> dict[str, float]:
-    return {texts[row["index"]]: float(row[name]) for row in _rows(path) if row[name]}
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with gzip.open(path, "rt", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def main() -> int:

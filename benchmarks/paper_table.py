@@ -12,11 +12,8 @@ Tables that leave cells out make a block of their own, in which every method see
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +24,8 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from benchmarks._public_cells import column, names_of
+from benchmarks._public_devices import reference_folder
 from hilnas.errors import BadFile
 from hilnas.output import answer
 from hilnas.records import Architecture, Constraint
@@ -48,6 +47,7 @@ from searchers.random_search import RandomSearch
 
 SPACE = NasBench201()
 EPISODES = 500
+_HARDWARE = "nb201_hwnasbench_cifar10"
 LABELS = 100
 #: Device -> column of milliseconds, limit in seconds.
 DEVICES = {
@@ -153,7 +153,7 @@ def main() -> int:
     parser.add_argument("--largest", action="store_true", help="only the block of all connected cells")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args()
-    tables = load(_folder(), chosen.scores)
+    tables = load(reference_folder(), chosen.scores)
     values = run(tables, chosen.seeds, chosen.largest)
     print(json.dumps(answer(values, 0), indent=2) if chosen.json else _text(values))
     return 0
@@ -252,12 +252,7 @@ def _bounds(tables: Tables, texts: frozenset[str], seeds: int) -> dict[str, Any]
 
 def load(folder: Path, scores: Path | None) -> Tables:
     """Return the reference tables, and the scores that were computed."""
-    latency = _columns(folder / "nb201_hwnasbench_cifar10.csv.gz")
-    texts = {int(row["index"]): f"nasbench201:{row['arch_str']}" for row in latency}
     connected = {cell.text for cell in SPACE.enumerate() if SPACE.connected(cell)}
-
-    def column(rows: Sequence[Mapping[str, str]], name: str, factor: float = 1.0) -> dict[str, float]:
-        return {texts[int(row["index"])]: float(row[name]) * factor for row in rows if row[name]}
 
     def scored(values: Values) -> Values:
         # Disconnected cells have no score, whatever a table says.
@@ -265,14 +260,14 @@ def load(folder: Path, scores: Path | None) -> Tables:
 
     indicators: dict[str, Values] = {}
     for source in ("freerea", "naslib"):
-        rows = _columns(folder / f"nb201_zero_cost_{source}_cifar10.csv.gz")
-        for name in rows[0].keys() - {"index", "arch_str"}:
-            indicators[f"{source} {name.removeprefix('cifar10_')}"] = column(rows, name)
+        table = f"nb201_zero_cost_{source}_cifar10"
+        for name in names_of(folder, table):
+            indicators[f"{source} {name.removeprefix('cifar10_')}"] = column(folder, table, name)
     cheap = {name: _counted(name) for name in COUNTED}
     return Tables(
-        {device: column(latency, name, 1e-3) for device, (name, _) in DEVICES.items()},
-        column(_columns(folder / "nb201_accuracy.csv.gz"), "cifar10"),
-        column(_columns(folder / "nb201_val_accuracy.csv.gz"), "cifar10_val"),
+        {device: column(folder, _HARDWARE, name, 1e-3) for device, (name, _) in DEVICES.items()},
+        column(folder, "nb201_accuracy", "cifar10"),
+        column(folder, "nb201_val_accuracy", "cifar10_val"),
         {name: scored(values) for name, values in sorted((indicators | cheap | computed(scores)).items())},
     )
 
@@ -309,16 +304,6 @@ def computed(folder: Path | None) -> dict[str, Values]:
         worst = min(value for value in values.values() if math.isfinite(value)) - 1
         found[name] = {text: max(values[form], worst) for text, form in forms.items()}
     return found
-
-
-def _folder() -> Path:
-    usual = Path(__file__).parents[2] / "shared" / "data"
-    return Path(os.environ.get("HILNAS_REFERENCE_DATA", usual))
-
-
-def _columns(path: Path) -> list[dict[str, str]]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def _text(values: Mapping[str, Any]) -> str:

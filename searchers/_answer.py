@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hilnas.errors import HilnasError, Inconclusive, Infeasible
@@ -12,12 +12,13 @@ from hilnas.records import Architecture
 from profiler._metrics import stored_names
 from searchers._cost_models import PredictedCost
 from searchers._figures import Figure, paired_difference
-from searchers._oracle import oracle_accuracy
+from searchers._oracle import best_feasible
 from searchers._problem import Evaluation, Study
 from searchers._reach import shown
 from searchers._request import RANDOM, Setup
 from searchers._search import Studies
 from searchers._verify import Candidate, Verified
+from searchers.evaluators.tabular import Tabular
 
 #: Figures of which the paired difference to random search is given.
 _COMPARED = ("score", "accuracy", "feasible_share", "late_feasible_share")
@@ -25,10 +26,18 @@ _ORACLE = "the score is the accuracy that is reported: this is an oracle, not a 
 _TAUGHT = "the labels are of the accuracy that is reported: learn from validation accuracy instead"
 
 
+@dataclass(frozen=True)
+class _Oracle:
+    """The best accuracy and the best objective of all feasible architectures, None where they are not known."""
+
+    accuracy: float | None
+    objective: float | None
+
+
 def search_answer(study_id: str, setup: Setup, studies: Studies, verified: Verified) -> dict[str, Any]:
     """Return the JSON answer; docs/searchers.md says what each field is."""
     request = setup.request
-    oracle = oracle_accuracy(setup)
+    oracle = _Oracle(best_feasible(setup, setup.accuracy), best_feasible(setup, _objective(setup)))
     own = _figures(setup, studies.own, oracle)
     values: dict[str, Any] = {
         "study_id": study_id,
@@ -69,7 +78,7 @@ def _beside(
     name: str,
     studies: Sequence[Study],
     own: Mapping[str, Figure],
-    oracle: float | None,
+    oracle: _Oracle,
 ) -> dict[str, Any]:
     """Return the fields of a baseline, and how much better the searcher is over paired seeds."""
     figures = _figures(setup, studies, oracle)
@@ -116,26 +125,41 @@ def _notes(setup: Setup) -> list[str]:
     return [_ORACLE] * searched + [_TAUGHT] * (request.accuracy == request.labels)
 
 
-def _figures(setup: Setup, studies: Sequence[Study], oracle: float | None) -> dict[str, Figure]:
+def _figures(setup: Setup, studies: Sequence[Study], oracle: _Oracle) -> dict[str, Figure]:
     """Return figures over seeds: of each seed's winner as it was searched, and of its evaluations.
 
-    `oracle` is the best accuracy of a feasible architecture, the same under every seed.
+    The best of all feasible architectures is the same under every seed; a regret is what a winner lacks to it.
     """
     winners = [study.winner for study in studies]
+    scores = [winner.score if winner else None for winner in winners]
+    accuracies = [_accuracy(setup, winner.architecture) if winner else None for winner in winners]
     figures = {
-        "score": Figure.of([winner.score if winner else None for winner in winners]),
-        "accuracy": Figure.of([_accuracy(setup, winner.architecture) if winner else None for winner in winners]),
+        "score": Figure.of(scores),
+        "accuracy": Figure.of(accuracies),
+        "feasible": Figure.of([float(winner is not None) for winner in winners]),
         "feasible_share": Figure.of([study.feasible_share for study in studies]),
         "late_feasible_share": Figure.of([study.late_feasible_share for study in studies]),
         "feasible_share_last_100": Figure.of([study.feasible_share_last_100 for study in studies]),
         "distinct": Figure.of([study.distinct for study in studies]),
         "failed": Figure.of([study.failed for study in studies]),
         "elapsed_s": Figure.of([study.elapsed_s for study in studies]),
-        "oracle_accuracy": Figure.of([oracle for _ in studies]),
+        "oracle_accuracy": Figure.of([oracle.accuracy for _ in studies]),
+        "accuracy_regret": _regret(oracle.accuracy, accuracies),
     }
+    if _objective(setup) is not None:
+        figures |= {"objective": figures["score"], "objective_regret": _regret(oracle.objective, scores)}
     for constraint in setup.constraints:
         figures[stored_names()[constraint.metric]] = Figure.of([_cost(winner, constraint.metric) for winner in winners])
     return figures
+
+
+def _objective(setup: Setup) -> Mapping[str, float] | None:
+    """Return the table that is searched, None where scores are computed."""
+    return setup.evaluator.values if isinstance(setup.evaluator, Tabular) else None
+
+
+def _regret(best: float | None, found: Sequence[float | None]) -> Figure:
+    return Figure.of([None if best is None or value is None else best - value for value in found])
 
 
 def _cost(winner: Evaluation | None, metric: str) -> float | None:
@@ -216,6 +240,8 @@ _SHOWN = (
     ("score", "winner's score", 1.0),
     ("accuracy", "winner's accuracy, %", 1.0),
     ("oracle_accuracy", "best feasible accuracy there is, %", 1.0),
+    ("accuracy_regret", "what the winner lacks to it", 1.0),
+    ("objective_regret", "what the score lacks to the best feasible one", 1.0),
     ("latency_s", "winner's latency, ms", 1e3),
     ("energy_j", "winner's energy, mJ", 1e3),
     ("macs", "winner's MACs, M", 1e-6),

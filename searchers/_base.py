@@ -8,6 +8,7 @@ from typing import Any
 
 from hilnas.records import Architecture
 from search_spaces._base import SearchSpace
+from searchers._cost_models import CostModel
 from searchers._problem import Evaluation, Problem
 
 
@@ -33,6 +34,12 @@ class Searcher(ABC):
     def __init__(self, space: SearchSpace, problem: Problem) -> None:
         self.space = space
         self.problem = problem
+
+    def inform(self, cost_models: Sequence[CostModel]) -> None:  # noqa: B027
+        """Take in, before the first suggestion, where the limited costs come from, one model a constraint.
+
+        Asking them is free, unlike an evaluation. Most searchers learn costs from evaluations alone.
+        """
 
     @property
     def batch(self) -> int:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--score",
+    "--objective",
     default="nwot",
     show_default=True,
     help="Indicator, table:NAME/COLUMN, or several with commas; or forest: what is maximised.",

@@ -34,6 +34,7 @@ def run_study(
     where it suggests something else than what was recorded.
     """
     started = time.monotonic()
+    searcher.inform(cost_models)
     judge = _Judge(evaluator, cost_models, problem)
     done: list[Evaluation] = []
     while len(done) < problem.evaluations:

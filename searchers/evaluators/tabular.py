@@ -24,7 +24,7 @@ class Tabular(Evaluator):
         unit: str = "none",
     ) -> None:
         super().__init__(space)
-        self._values = dict(values or {})
+        self.values = dict(values or {})
         self._source = source
         self.unit = unit
 
@@ -32,9 +32,9 @@ class Tabular(Evaluator):
         return [self._look_up(architecture.text) for architecture in architectures]
 
     def _look_up(self, text: str) -> Score:
-        if text not in self._values:
+        if text not in self.values:
             return Score.missing(f"{self._source} has no entry for this architecture")
-        return Score.of(self._values[text], f"the entry of {self._source} is not a finite number")
+        return Score.of(self.values[text], f"the entry of {self._source} is not a finite number")
 
     def describe(self) -> dict[str, Any]:
         """Return the table's name and the unit of its column."""

@@ -17,7 +17,7 @@ from searchers._search import ABLATION, search
 COST_MS = np.array([0.1, 0.5, 4.0, 10.0, 3.0])
 WORTH = np.array([0.0, 3.0, 6.0, 9.0, 2.0])
 LIMITED = ("--space", "nasbench201", "--device", "table:t/latency_ms", "--max", "latency=30ms", "--offline")
-BASELINES = {"regularized_evolution", "reinforce", ABLATION}
+BASELINES = {"dca_nas", "regularized_evolution", "reinforce", ABLATION}
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,29 @@ def test_the_oracle_is_the_best_accuracy_that_keeps_the_limit(search, workspace)
     assert answer["oracle_accuracy"]["per_seed"] == [max(kept)]
 
 
+def test_regrets_are_what_the_winner_lacks_to_the_best_feasible_cell(search, workspace):
+    answer = search("dca_nas", *LIMITED, "--objective", "table:t/val", "--accuracy", "table:t/test",
+                    "--evaluations", "60", "--seeds", "2")  # fmt: skip
+    with Workspace.open(workspace) as opened:
+        values, latency = (opened.store.table_column("t", name).values for name in ("val", "latency_ms"))
+    space = NasBench201()
+    best = max(value for text, value in values.items() if latency[text] <= 0.030 and space.connected(space.parse(text)))
+    assert answer["feasible"]["per_seed"] == [1.0, 1.0]
+    assert answer["objective_regret"]["per_seed"] == pytest.approx([best - x for x in answer["objective"]["per_seed"]])
+    assert min(answer["objective_regret"]["per_seed"]) >= 0
+    assert answer["accuracy_regret"]["mean"] == pytest.approx(
+        answer["oracle_accuracy"]["mean"] - answer["accuracy"]["mean"]
+    )
+    assert answer["difference"]["score"]["n"] == 2 and answer["feasible_share"]["mean"] == 1.0
+
+
+def test_a_computed_score_has_no_regret(search):
+    answer = search(
+        "random_search", *LIMITED, "--score", "live_macs", "--accuracy", "table:t/test", "--evaluations", "5"
+    )
+    assert "objective_regret" not in answer and answer["accuracy_regret"]["per_seed"][0] >= 0
+
+
 def test_only_the_winners_accuracy_is_looked_up(search):
     answer = search(
         "random_search", *LIMITED, "--score", "table:t/val", "--accuracy", "table:t/test", "--evaluations", "60"
@@ -113,7 +136,7 @@ def test_without_a_reward_there_is_no_ablation_beside(search):
     evolution = search(
         "regularized_evolution", *LIMITED, "--score", "table:t/val", "--evaluations", "20", "--baselines"
     )
-    assert set(evolution["baselines"]) == {"latency_reward_rl", "reinforce"}
+    assert set(evolution["baselines"]) == {"dca_nas", "latency_reward_rl", "reinforce"}
 
 
 def test_people_get_a_column_for_each(workspace):

@@ -10,6 +10,7 @@ from searchers._cost_models import TableCost
 from searchers._figures import Figure, paired_difference
 from searchers._loop import judged, run_study
 from searchers._problem import Problem, Study
+from searchers.dca_nas import DcaNas
 from searchers.evaluators._base import Score
 from searchers.evaluators.tabular import Tabular
 from searchers.latency_reward_rl import LatencyRewardRL
@@ -56,7 +57,7 @@ def test_a_dead_network_never_wins(toy, problem):
     assert study.winner is None
 
 
-@pytest.mark.parametrize("kind", [RandomSearch, LatencyRewardRL])
+@pytest.mark.parametrize("kind", [RandomSearch, LatencyRewardRL, DcaNas])
 @pytest.mark.parametrize("cut", [0, 1, 7, 16, 20])
 def test_a_study_that_goes_on_ends_as_if_it_had_never_stopped(toy, problem, kind, cut):
     whole = run(kind, toy, problem(seed=5))
