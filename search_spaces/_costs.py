@@ -11,7 +11,17 @@ from search_spaces._graph import Block, Call, Graph, Operator
 #: Whose format the activation bits of a layer are: that of what it reads, or that its own result is rounded to.
 Activation = Literal["input", "output"]
 #: Operators that hand a tensor on in whatever format it is rounded to later.
-_HANDS_ON = ("batch_norm", "relu", "avg_pool2d", "max_pool2d", "global_avg_pool", "flatten", "channel_shuffle")
+_HANDS_ON = (
+    "batch_norm",
+    "relu",
+    "avg_pool2d",
+    "max_pool2d",
+    "global_avg_pool",
+    "flatten",
+    "channel_shuffle",
+    "concat",
+    "crop",
+)
 
 
 @dataclass(frozen=True, slots=True)

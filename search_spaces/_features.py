@@ -34,7 +34,7 @@ def physical_features(graph: Graph) -> NDArray[np.float64]:
     """Return the features of a graph, shape (len(FEATURES),); all 0 where the output ignores the input.
 
     Per class of kernel: how many, their multiply-adds, the activation bytes they read and write; what rounds a tensor
-    to fixed point and what shuffles its channels count as normalisations, since they pass over a tensor as those do.
+    to fixed point and what shuffles, joins or crops count as normalisations, since they pass over a tensor as those do.
     Then weight bytes, the sums of multiply-adds and of activation bytes, multiply-adds per byte moved, distinct tensors
     between blocks that a ReLU reads (a runtime shares their result) with their bytes, operators on the longest path,
     and the most bytes and the most tensors between blocks alive at once.
@@ -75,7 +75,7 @@ def kernel_class(operator: Operator) -> str | None:
             return "depthwise"
         return {1: "conv1x1", 3: "conv3x3"}.get(operator.kernel, "conv_other")
     classes = {"linear": "linear", "avg_pool2d": "pool", "max_pool2d": "pool", "global_avg_pool": "pool"}
-    norms = dict.fromkeys(("batch_norm", "quantise", "channel_shuffle"), "norm")
+    norms = dict.fromkeys(("batch_norm", "quantise", "channel_shuffle", "concat", "crop"), "norm")
     return {**classes, **norms, "add": "add", "relu": "relu"}.get(operator.kind)
 
 

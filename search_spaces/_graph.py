@@ -28,6 +28,8 @@ OperatorKind = Literal[
     "channel_shuffle",
     "linear",
     "add",
+    "concat",
+    "crop",
     "zeros",
     "quantise",
     "traced",
@@ -73,8 +75,9 @@ class Operator:
     """One operator inside a block.
 
     `inputs` name earlier operators of the block or its inputs (`in0`, `in1` ...); its own name is its output.
-    conv2d uses kernel, stride, padding, groups, bias; avg_pool2d and max_pool2d kernel, stride, padding (padding is not
-    counted); channel_shuffle groups (channel c of n goes to c % (n / groups) x groups + c // (n / groups)).
+    conv2d uses kernel, stride, padding, groups, dilation, bias; avg_pool2d and max_pool2d kernel, stride, padding
+    (padding is not counted); channel_shuffle groups (channel c of n goes to c % (n / groups) x groups + c // (n /
+    groups)). concat joins the channels of inputs of one shape, crop leaves the first row and the first column out.
     `fraction_bits` makes numbers fixed point: the weights and the bias of a conv2d, of `weight_bits` in all,
     or the result of a quantise, of its spec's bits in all.
     """
@@ -88,6 +91,7 @@ class Operator:
     stride: int = 1
     padding: int = 0
     groups: int = 1
+    dilation: int = 1
     bias: bool = False
     weight_bits: int = 32
     fraction_bits: int | None = None

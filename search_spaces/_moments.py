@@ -21,7 +21,7 @@ def running_variances(graph: Graph) -> dict[str, float]:
     The input has mean square 1. Random weights make a new, independent source: He-normal ones double the mean square,
     ReLU halves it, a shuffle keeps it, normalisation makes it 1, rounding to a format makes it that of a rounded normal
     number. Sums and averages are linear, so that a skip that meets itself again counts in full (an average or a maximum
-    is taken to keep its input's size). Constant zeros get variance 1.
+    is taken to keep its input's size). Joined channels are a new source of their mean. Constant zeros get variance 1.
     """
     tensors: dict[str, Mixture] = {"input": {"input": 1.0}}
     found: dict[str, float] = {}
@@ -54,7 +54,7 @@ def _fan_in(operator: Operator) -> int:
 def _inside(operator: Operator) -> float:
     """Return the share of a convolution's products that padding leaves: on small pictures few of a large window."""
     before, after = operator.input_spec.shape[2], operator.output_spec.shape[2]
-    places = range(-operator.padding, operator.kernel - operator.padding)
+    places = range(-operator.padding, operator.kernel * operator.dilation - operator.padding, operator.dilation)
     inside = sum(0 <= i * operator.stride + place < before for i in range(after) for place in places)
     return (inside / (after * operator.kernel)) ** 2
 
@@ -72,8 +72,10 @@ def _output(operator: Operator, name: str, inputs: list[Mixture]) -> Mixture:
     if kind == "add":
         left, right = inputs
         return {**left, **{source: left.get(source, 0.0) + value for source, value in right.items()}}
-    if kind in ("avg_pool2d", "max_pool2d", "global_avg_pool", "flatten"):
+    if kind in ("avg_pool2d", "max_pool2d", "global_avg_pool", "flatten", "crop"):
         return inputs[0]
+    if kind == "concat":
+        return {name: sqrt(sum(map(_mean_square, inputs)) / len(inputs))}
     mean_square = _mean_square(inputs[0])
     if mean_square == 0.0:
         return {}

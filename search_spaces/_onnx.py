@@ -30,6 +30,7 @@ _ONNX_KINDS: dict[OperatorKind, str] = {
     "flatten": "Flatten",
     "relu": "Relu",
     "add": "Add",
+    "concat": "Concat",
     "zeros": "Identity",
 }
 
@@ -101,6 +102,9 @@ class Writer:
                 self._chain(self._rounding(step.operator.form), inputs, output)
             elif step.operator.kind == "channel_shuffle":
                 self._shuffle(step.operator, inputs[0], output)
+            elif step.operator.kind == "crop":
+                bounds = [self._sizes(values) for values in ((1, 1), step.operator.input_spec.shape[2:], (2, 3))]
+                self._node("Slice", [*inputs, *bounds], output, ())
             elif step.stepwise:
                 self._chain(self._normalising(f"{call.name}.{step.operator.name}"), inputs, output)
             else:
@@ -140,7 +144,7 @@ class Writer:
         self._node("Reshape", [f"{output}.turned", self._sizes(operator.output_spec.shape)], output, ())
 
     def _sizes(self, shape: tuple[int, ...]) -> str:
-        """Return the name of a constant shape, appended where it is new: initialisers hold floats only."""
+        """Return the name of constant whole numbers, appended where they are new: initialisers hold floats only."""
         name = "sizes." + "x".join(map(str, shape))
         if name not in self._shapes:
             self._shapes.add(name)
@@ -249,6 +253,8 @@ def _attributes(operator: Operator) -> tuple[AttributeProto, ...]:
         return (helper.make_attribute("transB", 1),)
     if operator.kind == "batch_norm":
         return (helper.make_attribute("epsilon", float(EPSILON)),)
+    if operator.kind == "concat":
+        return (helper.make_attribute("axis", 1),)
     if operator.kind not in ("conv2d", "avg_pool2d", "max_pool2d"):
         return ()
     window = (
@@ -256,7 +262,10 @@ def _attributes(operator: Operator) -> tuple[AttributeProto, ...]:
         helper.make_attribute("pads", [operator.padding] * 4),
         helper.make_attribute("strides", [operator.stride] * 2),
     )
-    return (*window, helper.make_attribute("group", operator.groups)) if operator.kind == "conv2d" else window
+    if operator.kind != "conv2d":
+        return window
+    dilated = (helper.make_attribute("dilations", [operator.dilation] * 2),) if operator.dilation > 1 else ()
+    return (*window, *dilated, helper.make_attribute("group", operator.groups))
 
 
 @lru_cache(maxsize=4096)

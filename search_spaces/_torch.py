@@ -110,7 +110,7 @@ def _layer(operator: Operator, ste: Ste) -> nn.Module | None:
     if operator.kind == "conv2d" and operator.form is not None:
         return FixedPointConv2d((before, after), *window, operator.groups, operator.bias, operator.form, ste)
     if operator.kind == "conv2d":
-        return nn.Conv2d(before, after, *window, groups=operator.groups, bias=operator.bias)
+        return nn.Conv2d(before, after, *window, operator.dilation, operator.groups, bias=operator.bias)
     if operator.kind == "linear":
         return nn.Linear(before, after, bias=operator.bias)
     if operator.kind == "batch_norm":
@@ -136,12 +136,24 @@ def _function(operator: Operator) -> Compute:
         return torch.add
     if operator.kind == "global_avg_pool":
         return _global_average
+    if operator.kind == "concat":
+        return _concat
+    if operator.kind == "crop":
+        return _crop
     return partial(_zeros, operator.output_spec.shape[1:])
 
 
 def _zeros(shape: tuple[int, ...], x: Tensor) -> Tensor:
     """Return zeros for the batch of the network's input."""
     return x.new_zeros((x.shape[0], *shape))
+
+
+def _concat(*inputs: Tensor) -> Tensor:
+    return torch.cat(inputs, 1)
+
+
+def _crop(x: Tensor) -> Tensor:
+    return x[:, :, 1:, 1:]
 
 
 def _global_average(x: Tensor) -> Tensor:

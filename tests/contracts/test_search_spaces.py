@@ -25,7 +25,7 @@ from search_spaces._weights import make_weights
 
 SMALL = 50_000
 #: Options of spaces whose usual networks are large; what depends on their size is tested beside each space.
-OPTIONS = {"quantised_cnn": {"width": 8}}
+OPTIONS = {"quantised_cnn": {"width": 8}, "darts": {"width": 8, "cells": 3}}
 #: So many blocks of a space are run, drawn at random where it has more.
 MOST_BLOCKS = 60
 
