@@ -7,6 +7,7 @@ decision: exact, and differentiable.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from torch import Tensor
+
+from searchers._torch import Adam
 
 Array = NDArray[np.float64]
 _REAL = torch.float64
@@ -38,16 +41,24 @@ class Table(Relaxation):
     """A value for every architecture: an array with one axis a decision, contracted with the probabilities."""
 
     def __init__(self, values: ArrayLike) -> None:
-        self._values = torch.tensor(np.asarray(values, np.float64))
+        table = np.asarray(values, np.float64)
+        self._sizes = table.shape
+        self._half = len(self._sizes) // 2
+        self._values = torch.tensor(table.reshape(math.prod(self._sizes[: self._half]), -1))
 
     def expected(self, probabilities: Tensor) -> Tensor:
-        """Return the contraction of the table with the probabilities of every decision."""
-        batch = len(probabilities)
-        first, *others = self._values.shape
-        left = probabilities[:, 0, :first] @ self._values.reshape(first, -1)
-        for decision, choices in enumerate(others, 1):
-            left = torch.einsum("bor,bo->br", left.reshape(batch, choices, -1), probabilities[:, decision, :choices])
-        return left[:, 0]
+        """Return the contraction of the table with the probabilities of both halves of the decisions."""
+        rows = [probabilities[:, decision, :choices] for decision, choices in enumerate(self._sizes)]
+        first, second = _joint(rows[: self._half], probabilities), _joint(rows[self._half :], probabilities)
+        return (first @ self._values * second).sum(-1)
+
+
+def _joint(rows: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Return how likely each combination of choices is, (batch, combinations)."""
+    found = like.new_ones(len(like), 1)
+    for row in rows:
+        found = (found[:, :, None] * row[:, None]).flatten(1)
+    return found
 
 
 class KernelModel(Relaxation):
@@ -72,7 +83,7 @@ class KernelModel(Relaxation):
         self.mean, self.deviation = float(known.mean()), max(float(known.std()), _LEAST_DEVIATION)
         self._targets = torch.tensor((known - self.mean) / self.deviation)
         self._decisions = torch.tensor(decisions)
-        self._one_hot = torch.nn.functional.one_hot(self._decisions, choices).to(_REAL)
+        self._one_hot = torch.nn.functional.one_hot(self._decisions, choices).to(_REAL).flatten(1)
         self._same = self._same_as(self._decisions)
         start = np.append(np.zeros(decisions.shape[1]), -3.0) if parameters is None else parameters
         self.parameters = self._fitted(start) if fit else start
@@ -81,8 +92,9 @@ class KernelModel(Relaxation):
 
     def expected(self, probabilities: Tensor) -> Tensor:
         """Return the posterior mean of the standardised value."""
-        same = torch.einsum("bdo,ndo->bnd", probabilities, self._one_hot)
-        return self._kernel(same, self._shared) @ self._weights
+        shared = self._shared[:, None]
+        factors = torch.log(shared + (1 - shared) * probabilities).flatten(1)
+        return torch.exp(factors @ self._one_hot.T) @ self._weights
 
     def predict(self, decisions: NDArray[np.int64]) -> tuple[Array, Array]:
         """Return posterior means and standard deviations of standardised values, both (n,), for decisions (n, d)."""
@@ -146,14 +158,12 @@ def constrained_ascent(
     free = torch.isfinite(logits)
     variables = logits.where(free, torch.zeros((), dtype=_REAL)).detach().clone().requires_grad_()
     multipliers = torch.zeros_like(bounds)
-    optimiser = torch.optim.Adam([variables], lr=learning_rate, betas=(0.5, 0.999))
+    optimiser = Adam([variables], learning_rate, beta_1=0.5)
     for _ in range(steps):
         probabilities = _distribution(variables, free)
         value = objective.expected(probabilities)
         excess = torch.stack([cost.expected(probabilities) for cost in costs], 1) / bounds - 1 if costs else bounds
-        optimiser.zero_grad()
-        ((multipliers * excess).sum() - value.sum()).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimiser.step((multipliers * excess).sum() - value.sum())
         multipliers = (multipliers + multiplier_rate * excess.detach()).clamp(min=0)
     with torch.no_grad():
         return np.asarray(_distribution(variables, free).numpy()), np.asarray(multipliers.numpy())

@@ -149,15 +149,15 @@ def _draw(logits: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.i
 
 
 class Adam:
-    """Adam (Kingma and Ba, ICLR 2015, Algorithm 1) with torch's defaults, on the CPU.
+    """Adam (Kingma and Ba, ICLR 2015, Algorithm 1) with torch's defaults but for the rates, on the CPU.
 
     torch.optim gives the same steps, but its first use loads torch's compiler: a second, and a look-up of the user's
     name through a socket where the environment does not tell it.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> None:
+    def __init__(self, parameters: Iterable[Tensor], learning_rate: float, beta_1: float = 0.9) -> None:
         self._parameters = list(parameters)
-        self._learning_rate = learning_rate
+        self._learning_rate, self._beta_1 = learning_rate, beta_1
         self._steps = 0
         self._first = [torch.zeros_like(parameter) for parameter in self._parameters]
         self._second = [torch.zeros_like(parameter) for parameter in self._parameters]
@@ -168,11 +168,11 @@ class Adam:
         with torch.enable_grad():
             gradients = torch.autograd.grad(loss, self._parameters)
         self._steps += 1
-        rate = self._learning_rate / (1 - _BETA_1**self._steps)
+        rate = self._learning_rate / (1 - self._beta_1**self._steps)
         root = (1 - _BETA_2**self._steps) ** 0.5
         moments = zip(self._parameters, gradients, self._first, self._second, strict=True)
         for parameter, gradient, first, second in moments:
-            first.lerp_(gradient, 1 - _BETA_1)
+            first.lerp_(gradient, 1 - self._beta_1)
             second.mul_(_BETA_2).addcmul_(gradient, gradient, value=1 - _BETA_2)
             parameter.addcdiv_(first, second.sqrt().div_(root).add_(_EPSILON), value=-rate)
 
@@ -187,7 +187,7 @@ class Adam:
         self._first, self._second = (list(unpack(value[name]).values()) for name in ("first", "second"))
 
 
-_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
+_BETA_2, _EPSILON = 0.999, 1e-8
 
 
 def pack(tensors: dict[str, Tensor]) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """Our Adam takes the steps of torch's."""
 
+import pytest
 import torch
 
 from searchers._torch import Adam
 
 
-def test_the_steps_are_those_of_torch():
+@pytest.mark.parametrize("beta_1", [0.9, 0.5])
+def test_the_steps_are_those_of_torch(beta_1):
     torch.manual_seed(0)
     start = [torch.randn(4, 3), torch.randn(5)]
     ours, theirs = ([torch.nn.Parameter(item.clone()) for item in start] for _ in range(2))
-    adam, reference = Adam(ours, 5e-3), torch.optim.Adam(theirs, lr=5e-3)
+    adam, reference = Adam(ours, 5e-3, beta_1), torch.optim.Adam(theirs, lr=5e-3, betas=(beta_1, 0.999))
     for step in range(50):
         x = torch.randn(3)
         adam.step(((ours[0] @ x) ** 2).sum() + (ours[1] - step).abs().sum())

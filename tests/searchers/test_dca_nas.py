@@ -73,8 +73,11 @@ def test_a_space_that_runs_out_is_no_failure(toy, problem):
 
 def test_an_entry_that_the_table_lacks_counts_as_the_dearest(toy):
     values = {item.text: 1.0 + item.decisions[0] for item in toy.enumerate() if item.text != "toy:110"}
-    table = relaxed(toy, TableCost("latency", values))._values
-    assert table[1, 1, 0] == 4.0 and table[1, 1, 1] == 2.0
+    table = relaxed(toy, TableCost("latency", values))
+    one_hot = torch.zeros(2, 3, 4, dtype=torch.float64)
+    for row, decisions in enumerate(((1, 1, 0), (1, 1, 1))):
+        one_hot[row, range(3), decisions] = 1.0
+    assert table.expected(one_hot).tolist() == [4.0, 2.0]
 
 
 def test_a_counted_cost_is_relaxed_by_a_model_in_its_unit():
