@@ -60,9 +60,9 @@ class GraphModule(nn.Module):
         return result
 
     def _compute(self, call: str, operator: Operator, stepwise: bool) -> Compute:
-        layer = StepwiseBatchNorm2d(operator.output_spec.shape[1]) if stepwise else _layer(operator, self._ste)
+        layer = StepwiseBatchNorm2d(operator.output_spec.shape[1]) if stepwise else layer_of(operator, self._ste)
         if layer is None:
-            return _function(operator)
+            return function_of(operator)
         name = f"{call}__{operator.name}"
         self.layers[name] = layer
         self.prefixes[name] = f"{call}.{operator.name}"
@@ -104,7 +104,8 @@ def _global_name(call: str, inputs: tuple[str, ...], source: str) -> str:
     return f"{call}.{source}"
 
 
-def _layer(operator: Operator, ste: Ste) -> nn.Module | None:
+def layer_of(operator: Operator, ste: Ste = "identity", affine: bool = True) -> nn.Module | None:
+    """Return the module of an operator, None for a plain function; `affine`: normalisation scales and shifts."""
     before, after = operator.input_spec.shape[1], operator.output_spec.shape[1]
     window = (operator.kernel, operator.stride, operator.padding)
     if operator.kind == "conv2d" and operator.form is not None:
@@ -114,7 +115,7 @@ def _layer(operator: Operator, ste: Ste) -> nn.Module | None:
     if operator.kind == "linear":
         return nn.Linear(before, after, bias=operator.bias)
     if operator.kind == "batch_norm":
-        return nn.BatchNorm2d(after)
+        return nn.BatchNorm2d(after, affine=affine)
     if operator.kind == "relu":
         return nn.ReLU()
     if operator.kind == "avg_pool2d":
@@ -131,7 +132,8 @@ def _layer(operator: Operator, ste: Ste) -> nn.Module | None:
     return None
 
 
-def _function(operator: Operator) -> Compute:
+def function_of(operator: Operator) -> Compute:
+    """Return what an operator without a module computes."""
     if operator.kind == "add":
         return torch.add
     if operator.kind == "global_avg_pool":

@@ -13,7 +13,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +24,7 @@ from hilnas.errors import UsageError
 from hilnas.records import Architecture
 from search_spaces._base import SearchSpace
 from search_spaces._graph import Block, Call, Graph, Operator, TensorSpec
+from search_spaces._supergraph import Cells, Edge, Share, Supergraph, Supernet, channels, pointwise
 
 OPERATIONS = (
     "max_pool_3x3",
@@ -37,6 +38,9 @@ OPERATIONS = (
 NODES = 4
 #: The pairs of sources (0, 1: the cell's inputs, 2 ...: nodes) that each node can read.
 PAIRS = tuple(tuple(itertools.combinations(range(node + 2), 2)) for node in range(NODES))
+#: The edges of a supernet's cell into each node, numbered from node to node.
+_INCOMING = tuple(tuple(range(start, start + n)) for start, n in ((0, 2), (2, 3), (5, 4), (9, 5)))
+_EDGES = 14
 #: Of one cell: the choice of the pair, where there is more than one, and of the two operations, node by node.
 _CELL = tuple(n for pairs in PAIRS for n in (len(pairs), len(OPERATIONS), len(OPERATIONS)) if n > 1)
 #: The pictures' channels after the stem of the CIFAR skeleton, in channels of the first cell.
@@ -156,12 +160,64 @@ class Darts(SearchSpace):
         """Return the whole network; a skip that changes nothing is not called."""
         skeleton = self._skeleton
         calls: list[Call] = []
-        before, last = _add_stem(calls, skeleton)
+        for i, block in enumerate(_stems(skeleton)):
+            calls.append(Call(f"stem{i}", block, (calls[-1].name if calls else "input",)))
+        before, last = calls[0].name, calls[-1].name
         cells = _cells(architecture.decisions)
         for number, place in enumerate(_places(skeleton)):
             before, last = last, _add_cell(calls, f"c{number}", cells[place.reduces], place, (before, last))
         calls.append(Call("head", _head(_places(skeleton)[-1].output, skeleton.classes), (last,)))
         return Graph(skeleton.input, tuple(calls))
+
+    def supergraph(self, style: Supernet) -> Supergraph:
+        """Return the supernet: rows 0 to 13 are the edges of normal cells, 14 to 27 those of reduction cells.
+
+        Choice 0 of an edge is none, the others are OPERATIONS. With partial channels the rows from 28 on are the shares
+        of the edges into each node. Poolings are normalised, as in the authors' search.
+        """
+        skeleton = self._skeleton
+        if skeleton.width % (2 * style.bottleneck * style.partial):
+            raise UsageError(f"a width of {skeleton.width} cannot be divided by {2 * style.bottleneck * style.partial}")
+        cells = Cells(style)
+        before, last = "stem0", "input"
+        for i, block in enumerate(_stems(skeleton)):
+            last = cells.call(f"stem{i}", block, last)
+        places = _places(skeleton)
+        for number, place in enumerate(places):
+            before, last = last, _add_super_cell(cells, number, place, (before, last))
+        cells.call("head", _head(places[-1].output, skeleton.classes), last)
+        rows = (len(OPERATIONS) + 1,) * (2 * _EDGES)
+        if style.partial > 1:
+            rows += tuple(map(len, _INCOMING)) * 2
+        kinds = tuple("reduction" if place.reduces else "normal" for place in places)
+        return Supergraph(skeleton.input, tuple(cells.steps), rows, kinds)
+
+    def derive(self, shares: Sequence[NDArray[np.float64]]) -> Architecture:
+        """Return the architecture of distributions (rows of `supergraph`): at each node the two strongest edges.
+
+        An edge is as strong as its strongest operation that is not none, times its own share where there is one.
+        """
+        cells = []
+        for kind in range(2):
+            cell = []
+            for node, edges in enumerate(_INCOMING):
+                found = [shares[kind * _EDGES + edge][1:] for edge in edges]
+                of_edges = shares[2 * _EDGES + kind * NODES + node] if len(shares) > 2 * _EDGES else np.ones(len(edges))
+                strengths = np.array([row.max() for row in found]) * of_edges
+                first, second = sorted(np.argsort(-strengths, kind="stable")[:2].tolist())
+                cell.append(tuple((OPERATIONS[int(found[i].argmax())], i) for i in (first, second)))
+            cells.append(tuple(cell))
+        return _architecture(_decisions(cells))  # type: ignore[arg-type]
+
+    def chosen(self, architecture: Architecture) -> frozenset[Share]:
+        """Return the shares of a supernet that an architecture keeps."""
+        found: set[Share] = set()
+        for kind, cell in enumerate(_cells(architecture.decisions)):
+            for node, edges in enumerate(cell):
+                for operation, source in edges:
+                    found.add((kind * _EDGES + _INCOMING[node][source], OPERATIONS.index(operation) + 1))
+                    found.add((2 * _EDGES + kind * NODES + node, source))
+        return frozenset(found)
 
     def blocks(self) -> tuple[Block, ...]:
         """Return every block once: of each kind of cell its operations and what stands around them, stems, head."""
@@ -309,15 +365,6 @@ def _genotype_cells(text: str) -> list[Cell]:
     return [tuple((cell[2 * node], cell[2 * node + 1]) for node in range(NODES)) for cell in known]
 
 
-def _add_stem(calls: list[Call], skeleton: _Skeleton) -> tuple[str, str]:
-    """Append the stem and return the names of the two inputs of the first cell."""
-    names = "input"
-    for i, block in enumerate(_stems(skeleton)):
-        calls.append(Call(f"stem{i}", block, (names,)))
-        names = f"stem{i}"
-    return ("stem0", "stem1") if skeleton.imagenet else ("stem0", "stem0")
-
-
 def _add_cell(calls: list[Call], prefix: str, cell: Cell, place: _Place, inputs: tuple[str, str]) -> str:
     """Append one cell's calls and return the name of its output."""
     states = [f"{prefix}in0", f"{prefix}in1"]
@@ -338,6 +385,43 @@ def _add_cell(calls: list[Call], prefix: str, cell: Cell, place: _Place, inputs:
         calls.append(Call(states[-1], _sum(place.node), tuple(terms)))
     calls.append(Call(prefix, _joint(place.node), tuple(states[2:])))
     return prefix
+
+
+def _add_super_cell(cells: Cells, number: int, place: _Place, inputs: tuple[str, str]) -> str:
+    """Append one cell of a supernet and return the name of its output."""
+    style, prefix = cells.style, f"c{number}"
+    inner = replace(place, node=channels(place.node, place.node.shape[1] // style.bottleneck))
+    named = zip(("in0", "in1"), _preprocessing(inner), inputs, strict=True)
+    states = [cells.call(prefix + name, block, source) for name, block, source in named]
+    kind = int(place.reduces)
+    for node, rows in enumerate(_INCOMING):
+        edges = []
+        for source, row in enumerate(rows):
+            spec = _state(inner, source)
+            front, after = (channels(item, item.shape[1] // style.partial) for item in (spec, inner.node))
+            blocks = ((i, _search_block(name, front, after)) for i, name in enumerate(OPERATIONS, 1))
+            edges.append(Edge(states[source], spec, kind * _EDGES + row, tuple(blocks)))
+        beta = 2 * _EDGES + kind * NODES + node
+        states.append(cells.node(f"{prefix}n{node + 2}", number, inner.node, edges, beta))
+    joint = cells.call(f"{prefix}joint", _joint(inner.node), *states[2:])
+    if style.bottleneck == 1:
+        return joint
+    return cells.call(f"{prefix}out", pointwise(inner.output, place.output), joint)
+
+
+def _search_block(operation: str, before: TensorSpec, after: TensorSpec) -> Block | None:
+    """Return the block of an operation in a supernet: a pooling is normalised, as others are."""
+    block = _edge_block(operation, before, after)
+    if block is None or "pool" not in operation:
+        return block
+    return _normalised(block)
+
+
+@lru_cache(maxsize=256)
+def _normalised(block: Block) -> Block:
+    spec = block.output
+    bn = Operator("bn", "batch_norm", (block.operators[-1].name,), spec, spec)
+    return Block(f"{block.kind}_bn", block.inputs, (*block.operators, bn))
 
 
 def _state(place: _Place, source: int) -> TensorSpec:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +20,7 @@ from hilnas.errors import UsageError
 from hilnas.records import Architecture
 from search_spaces._base import SearchSpace
 from search_spaces._graph import Block, Call, Graph, Operator, TensorSpec
+from search_spaces._supergraph import Cells, Edge, Share, Supergraph, Supernet, channels, pointwise
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 #: (source, target) of the six edges in the order of the string.
@@ -132,6 +133,31 @@ class NasBench201(SearchSpace):
         calls.append(Call("head", _head(specs[-1], self._classes), (last,)))
         return Graph(entry, tuple(calls))
 
+    def supergraph(self, style: Supernet) -> Supergraph:
+        """Return the supernet: a row of OPERATIONS an edge; with partial channels three of the edges into each node."""
+        specs, entry = self._stages(), TensorSpec(self.input_shape)
+        if self._width % (style.bottleneck * style.partial):
+            raise UsageError(f"a width of {self._width} cannot be divided by {style.bottleneck * style.partial}")
+        cells = Cells(style)
+        last = cells.call("stem", _stem(entry, specs[0]), "input")
+        for stage, spec in enumerate(specs):
+            if stage:
+                last = cells.call(f"reduction{stage}", _reduction(specs[stage - 1], spec), last)
+            for number in range(stage * self._depth, (stage + 1) * self._depth):
+                last = _add_super_cell(cells, number, spec, last)
+        cells.call("head", _head(specs[-1], self._classes), last)
+        rows = (len(OPERATIONS),) * len(EDGES) + ((1, 2, 3) if style.partial > 1 else ())
+        return Supergraph(entry, tuple(cells.steps), rows, ("cell",) * (3 * self._depth))
+
+    def derive(self, shares: Sequence[NDArray[np.float64]]) -> Architecture:
+        """Return the architecture of distributions (rows of `supergraph`): the strongest operation of each edge."""
+        return _architecture(tuple(int(row.argmax()) for row in shares[: len(EDGES)]))
+
+    def chosen(self, architecture: Architecture) -> frozenset[Share]:
+        """Return the shares of a supernet that an architecture keeps."""
+        of_edges = {(len(EDGES) + target - 1, source) for source, target in EDGES}
+        return frozenset(enumerate(architecture.decisions)) | of_edges
+
     def blocks(self) -> tuple[Block, ...]:
         """Return the 19 blocks: per stage two convolutions, a pooling and two sums; stem, two reductions, head."""
         specs = self._stages()
@@ -225,6 +251,20 @@ def _add_cell(calls: list[Call], prefix: str, decisions: tuple[int, ...], spec: 
         calls.append(Call(name, _sum(len(terms), spec) if terms else _zeros(spec), tuple(terms)))
         nodes.append(name)
     return nodes[3]
+
+
+def _add_super_cell(cells: Cells, number: int, spec: TensorSpec, source: str) -> str:
+    """Append one cell of a supernet and return the name of its output."""
+    style, prefix = cells.style, f"c{number}"
+    inner = channels(spec, spec.shape[1] // style.bottleneck)
+    front = channels(inner, inner.shape[1] // style.partial)
+    blocks = ((1, None), *((i, _edge(OPERATIONS[i], front)) for i in range(2, len(OPERATIONS))))
+    nodes = [source if style.bottleneck == 1 else cells.call(f"{prefix}in", pointwise(spec, inner), source)]
+    for target in (1, 2, 3):
+        rows = [(row, start) for row, (start, end) in enumerate(EDGES) if end == target]
+        edges = [Edge(nodes[start], inner, row, blocks) for row, start in rows]
+        nodes.append(cells.node(f"{prefix}n{target}", number, inner, edges, len(EDGES) + target - 1))
+    return nodes[3] if style.bottleneck == 1 else cells.call(f"{prefix}out", pointwise(inner, spec), nodes[3])
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,97 @@
+"""The PyTorch view of a supernet: a module that mixes, with weights of its own for everything that may be chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from search_spaces._graph import Block, Call, Operator
+from search_spaces._supergraph import Joint, Mixture, Part, Share, Step, Supergraph, Term
+from search_spaces._torch import function_of, layer_of
+
+Chosen = Mapping[int, frozenset[Share]]
+
+
+class SupernetModule(nn.Module):
+    """Runs a supernet under distributions that are handed in: its own parameters are weights alone.
+
+    Normalisations have no scale and no shift, which could undo what a mixture says.
+    """
+
+    def __init__(self, graph: Supergraph, seed: int = 0) -> None:
+        super().__init__()
+        self.graph = graph
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.calls = nn.ModuleDict({call.name: _BlockModule(call.block) for call in graph.calls})
+        self._plans: dict[frozenset[tuple[int, frozenset[Share]]], tuple[Step, ...]] = {}
+
+    def forward(self, x: Tensor, shares: Sequence[Tensor], chosen: Chosen | None = None) -> Tensor:
+        """Return the outputs, shape (batch, classes), under one distribution a row, each of shape (choices,).
+
+        `chosen` maps cells to the shares that alone are left in them, with weight 1: those run as derived networks do.
+        """
+        chosen = chosen or {}
+        tensors: dict[str, Tensor] = {"input": x}
+        for step in self._plan(chosen):
+            if isinstance(step, Call):
+                tensors[step.name] = self.calls[step.name](*(tensors[name] for name in step.inputs))
+            elif isinstance(step, Mixture):
+                tensors[step.name] = _mixed(step, tensors, () if step.cell in chosen else shares, x)
+            elif isinstance(step, Part):
+                tensors[step.name] = tensors[step.source][:, step.start : step.stop]
+            elif isinstance(step, Joint):
+                joined = torch.cat([tensors[name] for name in step.sources], 1)
+                tensors[step.name] = functional.channel_shuffle(joined, step.groups)
+        return tensors[self.graph.output]
+
+    def _plan(self, chosen: Chosen) -> tuple[Step, ...]:
+        key = frozenset(chosen.items())
+        if key not in self._plans:
+            self._plans.clear()  # derived cells change all the time, and seldom back
+            self._plans[key] = self.graph.needed(chosen)
+        return self._plans[key]
+
+
+class _BlockModule(nn.Module):
+    """Runs the operators of one block."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict()
+        self._steps: list[tuple[str, tuple[str, ...], Callable[..., Tensor]]] = []
+        for operator in block.operators:
+            self._steps.append((operator.name, operator.inputs, self._compute(operator)))
+
+    def _compute(self, operator: Operator) -> Callable[..., Tensor]:
+        layer = layer_of(operator, affine=False)
+        if layer is None:
+            return function_of(operator)
+        self.layers[operator.name] = layer
+        return layer
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return the block's output."""
+        tensors = {f"in{i}": item for i, item in enumerate(inputs)}
+        for name, sources, compute in self._steps:
+            tensors[name] = compute(*(tensors[source] for source in sources))
+        return tensors[self._steps[-1][0]]
+
+
+def _mixed(step: Mixture, tensors: Mapping[str, Tensor], shares: Sequence[Tensor], x: Tensor) -> Tensor:
+    """Return the sum of a mixture's terms, weighted where there are shares."""
+    total: Tensor | None = None
+    for term in step.terms:
+        value = tensors[term.source] if not shares else tensors[term.source] * _weight(term, shares)
+        total = value if total is None else total + value
+    return x.new_zeros((x.shape[0], *step.spec.shape[1:])) if total is None else total
+
+
+def _weight(term: Term, shares: Sequence[Tensor]) -> Tensor | float:
+    weight: Tensor | float = 1.0
+    for row, choice in term.shares:
+        weight = weight * shares[row][choice]
+    return weight
