@@ -1,0 +1,139 @@
+"""Differentiable search on a supernet: weights learn on one part of the data, shares of choices on the other.
+
+Sources: DARTS (Liu et al., ICLR 2019), first order: each step takes one step of Adam in the logits of the shares on a
+validation batch, then one of SGD in the weights on a training batch. PC-DARTS (Xu et al., ICLR 2020): partial channels
+and shares of edges. DCA-NAS: operations shared by the edges that read one tensor, cells in a bottleneck, and only the
+first cell of each kind mixed: the others run as the network that the shares derive at that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from hilnas.records import Architecture
+from search_spaces._supergraph import Supergraph, Supernet
+from search_spaces._supernet_torch import Chosen, SupernetModule
+from search_spaces.darts import Darts
+from search_spaces.nasbench201 import NasBench201
+
+#: Spaces with a supernet.
+SupernetSpace = Darts | NasBench201
+Batch = tuple[Tensor, Tensor]
+#: The part of the loss that follows from the shares alone, of one distribution a row.
+Penalty = Callable[[list[Tensor]], Tensor]
+
+_LOGIT_SCALE = 1e-3
+_MOMENTUM = 0.9
+_SHARE_BETAS = (0.5, 0.999)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What a differentiable search does with its supernet; the rates are those of its authors.
+
+    derived: only the first cell of each kind is mixed. share_rate, share_decay: Adam in the logits. weight_decay,
+    clip: of SGD in the weights, whose rate is handed to each step.
+    """
+
+    style: Supernet
+    derived: bool = False
+    share_rate: float = 3e-4
+    share_decay: float = 1e-3
+    weight_decay: float = 3e-4
+    clip: float = 5.0
+
+
+DARTS = Method(Supernet())
+PC_DARTS = Method(Supernet(partial=4), share_rate=6e-4)
+DCA_NAS = Method(Supernet(shared=True, bottleneck=4), derived=True, share_rate=6e-4)
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Cross-entropy (nats) of a validation and of a training batch in one step."""
+
+    validation: float
+    training: float
+
+
+class SupernetSearch:
+    """One search: a supernet, the logits of its shares, and their optimisers.
+
+    Everything random comes from the seed. The module is on `device`, where batches have to be as well.
+    """
+
+    def __init__(self, space: SupernetSpace, method: Method, seed: int = 0, device: str = "cpu") -> None:
+        self._space, self._method = space, method
+        self.graph: Supergraph = space.supergraph(method.style)
+        self.module = SupernetModule(self.graph, seed).to(device)
+        generator = torch.Generator().manual_seed(seed)
+        self._logits = [
+            (_LOGIT_SCALE * torch.randn(n, generator=generator)).to(device).requires_grad_() for n in self.graph.rows
+        ]
+        first = {kind: self.graph.kinds.index(kind) for kind in self.graph.kinds}
+        mixed = set(first.values()) if method.derived else set(range(len(self.graph.kinds)))
+        self._derived = [cell for cell in range(len(self.graph.kinds)) if cell not in mixed]
+        self._weights_by = torch.optim.SGD(
+            self.module.parameters(), lr=0.0, momentum=_MOMENTUM, weight_decay=method.weight_decay
+        )
+        self._shares_by = torch.optim.Adam(
+            self._logits, lr=method.share_rate, betas=_SHARE_BETAS, weight_decay=method.share_decay
+        )
+
+    @property
+    def shares(self) -> list[NDArray[np.float64]]:
+        """Return one distribution a row of the supernet."""
+        return [item.detach().cpu().double().numpy() for item in self._shares()]
+
+    def derive(self) -> Architecture:
+        """Return the architecture of the strongest shares."""
+        return self._space.derive(self.shares)
+
+    def step(self, training: Batch, validation: Batch, rate: float, penalty: Penalty | None = None) -> Losses:
+        """Take a step in the shares, then one in the weights at a learning rate, and return the losses before them.
+
+        Batches are pictures (n, 3, side, side) and labels (n,). `penalty` is added to the loss of the shares.
+        """
+        return Losses(self.step_in_shares(validation, penalty), self.step_in_weights(training, rate))
+
+    def step_in_shares(self, batch: Batch, penalty: Penalty | None = None) -> float:
+        """Take one step of Adam in the logits and return the cross-entropy before it."""
+        shares = self._shares()
+        loss = self._loss(batch, shares)
+        total = loss if penalty is None else loss + penalty(shares)
+        gradients = torch.autograd.grad(total, self._logits, allow_unused=True)
+        for logits, gradient in zip(self._logits, gradients, strict=True):
+            logits.grad = gradient
+        self._shares_by.step()
+        return float(loss.detach())
+
+    def step_in_weights(self, batch: Batch, rate: float) -> float:
+        """Take one step of SGD in the weights at a learning rate and return the cross-entropy before it."""
+        for group in self._weights_by.param_groups:
+            group["lr"] = rate
+        self._weights_by.zero_grad(set_to_none=True)
+        loss = self._loss(batch, [item.detach() for item in self._shares()])
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.module.parameters(), self._method.clip)
+        self._weights_by.step()
+        return float(loss.detach())
+
+    def _shares(self) -> list[Tensor]:
+        return [torch.softmax(item, 0) for item in self._logits]
+
+    def _loss(self, batch: Batch, shares: list[Tensor]) -> Tensor:
+        images, labels = batch
+        return functional.cross_entropy(self.module(images, shares, self._chosen()), labels)
+
+    def _chosen(self) -> Chosen:
+        """Return what is left in the cells that run as derived ones."""
+        if not self._derived:
+            return {}
+        return dict.fromkeys(self._derived, self._space.chosen(self.derive()))
