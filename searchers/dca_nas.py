@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -70,6 +70,8 @@ class DcaNas(Searcher):
         super().__init__(space, problem)
         if min(first, batch_size, bounds, restarts, steps, draws) < 1 or not 0 < lowest <= highest:
             raise UsageError("dca_nas needs counts of at least 1, and 0 < lowest <= highest")
+        if not 0 <= exploration <= 1:
+            raise UsageError(f"dca_nas needs an exploration from 0 to 1, not {exploration}")
         self._first, self._batch, self._restarts, self._draws = first, batch_size, restarts, draws
         self._grid = np.linspace(lowest, highest, bounds)
         self._steps, self._learning_rate, self._multiplier_rate = steps, learning_rate, multiplier_rate
@@ -77,17 +79,18 @@ class DcaNas(Searcher):
         self._rng = np.random.default_rng(problem.seed)
         self._forms: set[str] = set()
         self._suggested: set[tuple[int, ...]] = set()
-        self._read: list[tuple[tuple[int, ...], float]] = []
+        self._read: list[_Reading] = []
         self._parameters: Array | None = None
         self._fitted_to = 0
         self._limits = _Limits(problem, ())
-        self._relaxed_costs: tuple[Relaxation, ...] = ()
+        self._relaxed_costs: dict[str, Relaxation] = {}
 
     def inform(self, cost_models: Sequence[CostModel]) -> None:
         """Take in where costs come from, and relax them."""
         self._limits = _Limits(self.problem, cost_models)
         with one_thread():
-            self._relaxed_costs = tuple(relaxed(self.space, model) for model in cost_models if self._constrained)
+            costs = {model.metric: relaxed(self.space, model) for model in cost_models if self._constrained}
+        self._relaxed_costs = costs
 
     @property
     def batch(self) -> int:
@@ -104,7 +107,8 @@ class DcaNas(Searcher):
 
     def update(self, evaluations: Sequence[Evaluation]) -> None:
         """Learn the scores; what failed is not suggested again."""
-        self._read += [(item.architecture.decisions, item.score) for item in evaluations if item.score is not None]
+        scored = [(item, item.score) for item in evaluations if item.score is not None]
+        self._read += [_Reading(item.architecture.decisions, score, item.feasible) for item, score in scored]
 
     def _random(self, n: int) -> list[Architecture]:
         """Return n random architectures that keep the limits and are new.
@@ -126,8 +130,8 @@ class DcaNas(Searcher):
         return architectures
 
     def _most_promising(self, n: int) -> list[Architecture]:
-        decisions = np.array([item for item, _ in self._read])
-        scores = [score for _, score in self._read]
+        decisions = np.array([item.decisions for item in self._read])
+        scores = [item.score for item in self._read]
         refit = len(scores) >= _REFIT * self._fitted_to
         model = KernelModel(decisions, scores, max(self.space.cardinalities), self._parameters, refit)
         if refit:
@@ -137,7 +141,8 @@ class DcaNas(Searcher):
         if not found:
             return []
         means, deviations = model.predict(np.array([item.decisions for item in found]))
-        gain = expected_improvement(means, deviations, model.standardised(max(scores)))
+        best = max((item.score for item in self._read if item.feasible), default=min(scores))
+        gain = expected_improvement(means, deviations, model.standardised(best))
         return [found[i] for i in np.argsort(-gain, kind="stable")[:n]]
 
     def _relaxed(self, model: KernelModel) -> Array:
@@ -146,12 +151,12 @@ class DcaNas(Searcher):
         grid = np.repeat(self._grid, self._restarts)
         logits = self._rng.normal(0.0, _SPREAD, (len(grid), len(sizes), sizes.max()))
         logits[:, np.arange(sizes.max()) >= sizes[:, None]] = -np.inf
-        limits = [item.limit for item in self.problem.constraints][: len(self._relaxed_costs)]
-        bounds = torch.tensor(np.outer(grid, limits).reshape(len(grid), len(limits)))
+        limits = {item.metric: item.limit for item in self.problem.constraints}
+        bounds = np.outer(grid, [limits[metric] for metric in self._relaxed_costs])
         found, _ = constrained_ascent(
             model,
-            self._relaxed_costs,
-            bounds,
+            tuple(self._relaxed_costs.values()),
+            torch.tensor(bounds.reshape(len(grid), len(self._relaxed_costs))),
             torch.tensor(logits),
             steps=self._steps,
             learning_rate=self._learning_rate,
@@ -185,7 +190,7 @@ class DcaNas(Searcher):
         return {
             "rng": self._rng.bit_generator.state,
             "suggested": sorted(map(list, self._suggested)),
-            "read": [[list(decisions), score] for decisions, score in self._read],
+            "read": [[list(item.decisions), item.score, item.feasible] for item in self._read],
             "parameters": None if self._parameters is None else self._parameters.tolist(),
             "fitted_to": self._fitted_to,
         }
@@ -195,9 +200,17 @@ class DcaNas(Searcher):
         self._rng.bit_generator.state = value["rng"]
         self._suggested = {tuple(decisions) for decisions in value["suggested"]}
         self._forms = {self.space.canonical(self.space.architecture(item)) for item in self._suggested}
-        self._read = [(tuple(decisions), score) for decisions, score in value["read"]]
+        self._read = [_Reading(tuple(decisions), score, feasible) for decisions, score, feasible in value["read"]]
         self._parameters = None if value["parameters"] is None else np.array(value["parameters"])
         self._fitted_to = value["fitted_to"]
+
+
+class _Reading(NamedTuple):
+    """What was read of an architecture."""
+
+    decisions: tuple[int, ...]
+    score: float
+    feasible: bool
 
 
 class _Limits:

@@ -100,7 +100,9 @@ def test_costs_that_nobody_knows_are_refused(toy):
         relaxed(toy, Unknown())
 
 
-@pytest.mark.parametrize("options", [{"first": 0}, {"lowest": 0.0}, {"lowest": 2.0}, {"draws": 0}])
+@pytest.mark.parametrize(
+    "options", [{"first": 0}, {"lowest": 0.0}, {"lowest": 2.0}, {"draws": 0}, {"exploration": 1.5}]
+)
 def test_options_without_sense_are_refused(toy, problem, options):
     with pytest.raises(UsageError, match="dca_nas needs"):
         DcaNas(toy, problem(), **options)
