@@ -12,7 +12,7 @@ import ast
 import difflib
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -191,6 +191,24 @@ class Darts(SearchSpace):
             rows += tuple(map(len, _INCOMING)) * 2
         kinds = tuple("reduction" if place.reduces else "normal" for place in places)
         return Supergraph(skeleton.input, tuple(cells.steps), rows, kinds)
+
+    def row_costs(self, cost: Callable[[Block], float]) -> tuple[float, list[NDArray[np.float64]]]:
+        """Return what every network costs, and what a share of 1 of each choice adds (rows of `supergraph`).
+
+        `cost` is that of one block (DCA-NAS, Eq. 3). A network keeps 8 of 14 edges of a cell: the expectation over
+        all rows may lie above or below what is derived.
+        """
+        skeleton = self._skeleton
+        places = _places(skeleton)
+        fixed = [*_stems(skeleton), _head(places[-1].output, skeleton.classes)]
+        rows = [np.zeros(len(OPERATIONS) + 1) for _ in range(2 * _EDGES)]
+        for place in places:
+            fixed += [*_preprocessing(place), *[_sum(place.node)] * NODES, _joint(place.node)]
+            for incoming in _INCOMING:
+                for source, edge in enumerate(incoming):
+                    found = (_edge_block(name, _state(place, source), place.node) for name in OPERATIONS)
+                    rows[place.reduces * _EDGES + edge][1:] += [0.0 if item is None else cost(item) for item in found]
+        return sum(map(cost, fixed)), rows
 
     def derive(self, shares: Sequence[NDArray[np.float64]]) -> Architecture:
         """Return the architecture of distributions (rows of `supergraph`): at each node the two strongest edges.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -148,6 +148,17 @@ class NasBench201(SearchSpace):
         cells.call("head", _head(specs[-1], self._classes), last)
         rows = (len(OPERATIONS),) * len(EDGES) + ((1, 2, 3) if style.partial > 1 else ())
         return Supergraph(entry, tuple(cells.steps), rows, ("cell",) * (3 * self._depth))
+
+    def row_costs(self, cost: Callable[[Block], float]) -> tuple[float, list[NDArray[np.float64]]]:
+        """Return what every network costs, and what a share of 1 of each choice adds (rows of `supergraph`).
+
+        `cost` is that of one block. Sums are left out: how many terms they have depends on several choices.
+        """
+        specs = self._stages()
+        fixed = [_stem(TensorSpec(self.input_shape), specs[0]), _head(specs[2], self._classes)]
+        fixed += [_reduction(before, after) for before, after in itertools.pairwise(specs)]
+        row = [0.0, 0.0, *(self._depth * sum(cost(_edge(name, spec)) for spec in specs) for name in OPERATIONS[2:])]
+        return sum(map(cost, fixed)), [np.array(row) for _ in EDGES]
 
     def derive(self, shares: Sequence[NDArray[np.float64]]) -> Architecture:
         """Return the architecture of distributions (rows of `supergraph`): the strongest operation of each edge."""

@@ -8,8 +8,9 @@ first cell of each kind mixed: the others run as the network that the shares der
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,6 +72,7 @@ class SupernetSearch:
 
     def __init__(self, space: SupernetSpace, method: Method, seed: int = 0, device: str = "cpu") -> None:
         self._space, self._method = space, method
+        self.device = torch.device(device)
         self.graph: Supergraph = space.supergraph(method.style)
         self.module = SupernetModule(self.graph, seed).to(device)
         generator = torch.Generator().manual_seed(seed)
@@ -124,6 +126,24 @@ class SupernetSearch:
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), self._method.clip)
         self._weights_by.step()
         return float(loss.detach())
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that later steps depend on, as torch saves it."""
+        return {
+            "module": self.module.state_dict(),
+            "logits": [item.detach() for item in self._logits],
+            "weights_by": self._weights_by.state_dict(),
+            "shares_by": self._shares_by.state_dict(),
+        }
+
+    def load_state(self, value: Mapping[str, Any]) -> None:
+        """Continue from a value that `state` returned; raise RuntimeError or ValueError for that of another search."""
+        self.module.load_state_dict(value["module"])
+        with torch.no_grad():
+            for own, other in zip(self._logits, value["logits"], strict=True):
+                own.copy_(other)
+        self._weights_by.load_state_dict(value["weights_by"])
+        self._shares_by.load_state_dict(value["shares_by"])
 
     def _shares(self) -> list[Tensor]:
         return [torch.softmax(item, 0) for item in self._logits]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hilnas.errors import UsageError
-from search_spaces._costs import block_costs
+from search_spaces._costs import block_costs, static_costs
 from search_spaces._supergraph import Supernet
 from search_spaces._supernet_torch import SupernetModule
 from search_spaces.darts import OPERATIONS, Darts
@@ -144,3 +144,15 @@ def test_styles_without_sense_are_refused(options):
 def test_a_width_that_cannot_be_divided_is_refused(space):
     with pytest.raises(UsageError, match="cannot be divided"):
         space.supergraph(Supernet(bottleneck=16))
+
+
+@pytest.mark.parametrize("metric", ["macs", "params"])
+def test_the_expected_cost_of_hard_shares_is_the_networks_own(space, metric):
+    fixed, rows = space.row_costs(lambda block: float(getattr(block_costs(block), metric)))
+    for seed in range(5):
+        architecture = space.sample(np.random.default_rng(seed))
+        chosen = space.chosen(architecture)
+        expected = fixed + sum(
+            row[i] for number, row in enumerate(rows) for i in range(len(row)) if (number, i) in chosen
+        )
+        assert expected == getattr(static_costs(space.graph(architecture)), metric)
