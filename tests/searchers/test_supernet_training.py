@@ -36,15 +36,15 @@ def state_of(search):
 
 def test_an_epoch_says_what_it_left(digits):
     search = SupernetSearch(SPACE, DCA_NAS)
-    found = list(epochs(search, digits, replace(SCHEDULE, warm_up=1), constraints(4000.0)))
-    assert [item.number for item in found] == [1, 2]
+    found = list(epochs(search, digits, replace(SCHEDULE, epochs=4, warm_up=1, rate=0.1), constraints(4000.0)))
+    assert [item.number for item in found] == [1, 2, 3, 4]
     assert found[0].validation_loss is None and found[1].validation_loss > 0
     assert found[0].entropy == pytest.approx(np.log(5), rel=1e-4), "the shares rested"
-    assert found[1].entropy < found[0].entropy
-    assert found[1].training_loss < found[0].training_loss
+    assert found[3].entropy < found[0].entropy
+    assert found[3].training_loss < found[0].training_loss
     expected = PARAMS.of(list(map(torch.from_numpy, search.shares))).item()
-    assert found[1].expected["params"] == pytest.approx(expected)
-    assert found[1].multipliers["params"] > 0 and found[1].architecture == search.derive()
+    assert found[3].expected["params"] == pytest.approx(expected)
+    assert found[3].multipliers["params"] > 0 and found[3].architecture == search.derive()
 
 
 def test_the_multiplier_pulls_the_expected_cost_towards_its_bound(digits):
