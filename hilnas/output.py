@@ -33,13 +33,16 @@ def show_json(values: dict[str, Any]) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """Print a table for people on stdout."""
+    """Print a table for people on stdout, every text as it is: square brackets are no markup."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(*columns, title=title or None, title_justify="left", header_style="bold")
+    table = Table(title=Text(title, "table.title") if title else None, title_justify="left")
+    for name in columns:
+        table.add_column(Text(name, "bold"))
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+        table.add_row(*(Text(_cell(value)) for value in row))
     Console(width=None if Console().is_terminal else 200).print(table)
 
 

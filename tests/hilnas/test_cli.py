@@ -111,6 +111,13 @@ def test_json_answers_name_versions_and_seed(capsys):
     assert said["nested"] == [{"x": None}, 1.5]
 
 
+def test_square_brackets_are_printed_as_they_are(capsys):
+    output.show_table(["[name]"], [["[meter] argv = [program]"], ["[red]x[/red]"], ["[/]"]], title="[title]")
+    said = capsys.readouterr().out
+    for text in ("[name]", "[meter] argv = [program]", "[red]x[/red]", "[/]", "[title]"):
+        assert text in said
+
+
 def test_tables_keep_every_cell_on_one_line_without_a_terminal(capsys):
     output.show_table(["name", "value"], [["x" * 100, 0.000123456], ["missing", None]])
     said = capsys.readouterr().out
