@@ -59,7 +59,6 @@ SOURCES = (
     Source("openvino_bf16", "openvino", {"precision": "bf16"}),
     Source("ncnn", "ncnn"),
     Source("torch_eager", "torch_eager"),
-    Source("torch_eager_2t", "torch_eager", {"threads": 2}),
     Source("torch_compile", "torch_compile", n=20, scatters=True),
 )
 
