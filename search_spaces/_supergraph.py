@@ -6,12 +6,18 @@ sums tensors, each with a product of shares. What differentiable searches change
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hilnas.errors import UsageError
+from hilnas.records import Architecture
+from search_spaces._base import SearchSpace
 from search_spaces._graph import Block, Call, Operator, TensorSpec
 
 #: (row, choice): a share of a distribution.
@@ -206,17 +212,26 @@ def _halving(before: TensorSpec) -> Block:
     return Block("max_pool_2x2", (before,), (Operator("pool", "max_pool2d", ("in0",), before, after, 2, 2),))
 
 
-@lru_cache(maxsize=256)
-def pointwise(before: TensorSpec, after: TensorSpec) -> Block:
-    """Return the way into and out of a bottleneck: ReLU, pointwise convolution, normalisation."""
-    operators = (
-        Operator("relu", "relu", ("in0",), before, before),
-        Operator("conv", "conv2d", ("relu",), before, after),
-        Operator("bn", "batch_norm", ("conv",), after, after),
-    )
-    return Block("pointwise", (before,), operators)
-
-
 def channels(spec: TensorSpec, n: int) -> TensorSpec:
     """Return the same type with n channels."""
     return TensorSpec((spec.shape[0], n, *spec.shape[2:]))
+
+
+class SupernetSpace(SearchSpace):
+    """A search space with supernets."""
+
+    @abstractmethod
+    def supergraph(self, style: Supernet) -> Supergraph:
+        """Return the supernet of a style; raise UsageError for a width that cannot be divided by its fractions."""
+
+    @abstractmethod
+    def row_costs(self, cost: Callable[[Block], float]) -> tuple[float, list[NDArray[np.float64]]]:
+        """Return what every network costs, and what a share of 1 of each choice adds, for a cost of one block."""
+
+    @abstractmethod
+    def derive(self, shares: Sequence[NDArray[np.float64]]) -> Architecture:
+        """Return the architecture of distributions, one a row of `supergraph`."""
+
+    @abstractmethod
+    def chosen(self, architecture: Architecture) -> frozenset[Share]:
+        """Return the shares of a supernet that an architecture keeps; rows that a style lacks may be among them."""

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from hilnas.errors import UsageError
 from hilnas.records import Architecture
-from search_spaces._base import SearchSpace
 from search_spaces._graph import Block, Call, Graph, Operator, TensorSpec
-from search_spaces._supergraph import Cells, Edge, Share, Supergraph, Supernet, channels, pointwise
+from search_spaces._operators import pointwise, relu_conv_bn
+from search_spaces._supergraph import Cells, Edge, Share, Supergraph, Supernet, SupernetSpace, channels
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 #: (source, target) of the six edges in the order of the string.
@@ -28,7 +28,7 @@ EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 _EDGE = re.compile(r"(?P<operation>[^~]*)~(?P<source>[0-9]+)")
 
 
-class NasBench201(SearchSpace):
+class NasBench201(SupernetSpace):
     """The cell space of NAS-Bench-201."""
 
     name = "nasbench201"
@@ -288,7 +288,7 @@ def _edge(operation: str, spec: TensorSpec) -> Block:
     if operation == "avg_pool_3x3":
         return Block(operation, (spec,), (_pool("pool", "in0", spec, spec, 3, 1, 1),))
     kernel = 1 if operation == "nor_conv_1x1" else 3
-    return Block(operation, (spec,), _relu_conv_bn("", "in0", spec, spec, kernel))
+    return Block(operation, (spec,), relu_conv_bn("", "in0", spec, spec, kernel))
 
 
 @lru_cache(maxsize=256)
@@ -316,8 +316,8 @@ def _stem(entry: TensorSpec, spec: TensorSpec) -> Block:
 def _reduction(before: TensorSpec, after: TensorSpec) -> Block:
     pooled = TensorSpec((*before.shape[:2], *after.shape[2:]))
     operators = (
-        *_relu_conv_bn("a_", "in0", before, after, 3, stride=2),
-        *_relu_conv_bn("b_", "a_bn", after, after, 3),
+        *relu_conv_bn("a_", "in0", before, after, 3, stride=2),
+        *relu_conv_bn("b_", "a_bn", after, after, 3),
         _pool("pool", "in0", before, pooled, 2, 2, 0),
         Operator("project", "conv2d", ("pool",), pooled, after),
         Operator("add", "add", ("b_bn", "project"), after, after),
@@ -336,17 +336,6 @@ def _head(spec: TensorSpec, classes: int) -> Block:
         Operator("classifier", "linear", ("pool",), pooled, out, bias=True),
     )
     return Block("head", (spec,), operators)
-
-
-def _relu_conv_bn(
-    prefix: str, source: str, before: TensorSpec, after: TensorSpec, kernel: int, stride: int = 1
-) -> tuple[Operator, ...]:
-    relu, conv = f"{prefix}relu", f"{prefix}conv"
-    return (
-        Operator(relu, "relu", (source,), before, before),
-        Operator(conv, "conv2d", (relu,), before, after, kernel=kernel, stride=stride, padding=kernel // 2),
-        Operator(f"{prefix}bn", "batch_norm", (conv,), after, after),
-    )
 
 
 def _pool(

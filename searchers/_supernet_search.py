@@ -19,13 +19,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from hilnas.records import Architecture
-from search_spaces._supergraph import Supergraph, Supernet
+from search_spaces._supergraph import Supergraph, Supernet, SupernetSpace
 from search_spaces._supernet_torch import Chosen, SupernetModule
-from search_spaces.darts import Darts
-from search_spaces.nasbench201 import NasBench201
 
-#: Spaces with a supernet.
-SupernetSpace = Darts | NasBench201
 Batch = tuple[Tensor, Tensor]
 #: The part of the loss that follows from the shares alone, of one distribution a row.
 Penalty = Callable[[list[Tensor]], Tensor]

@@ -18,10 +18,11 @@ from searchers._augmentation import augmentations
 from searchers._expected_cost import Constraints
 from searchers._supernet_search import Batch, SupernetSearch
 from searchers._torch import one_thread
-from searchers._training import Diverged
+from searchers._training import Diverged, tensors
 from searchers.image_data import Dataset
 
 _FORMAT = 1
+_CHANNELS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class _Loop:
     ) -> None:
         self._search, self._schedule, self._constraints = search, schedule, constraints
         self._checkpoint, self._watch = checkpoint, watch
-        self._parts = tuple(_tensors(part, data, search.device) for part in (data.train, data.validation))
+        self._parts = tuple(tensors(part, data, _CHANNELS, search.device) for part in (data.train, data.validation))
         self._full_batches = tuple(schedule.steps(len(labels)) for _, labels in self._parts)
         self._steps = self._full_batches[0]
         self._augment = augmentations(schedule.augment)
@@ -217,9 +218,3 @@ class _Loop:
                 f"{type(error).__name__}: {str(error)[:200]}",
                 "Name another file, or take this one away to begin anew.",
             ) from error
-
-
-def _tensors(part: Any, data: Dataset, device: torch.device) -> Batch:
-    mean, std = (torch.from_numpy(np.asarray(item))[:, None, None] for item in (data.mean, data.std))
-    images = (torch.from_numpy(part.images) - mean) / std
-    return images.contiguous().to(device), torch.from_numpy(part.labels).to(device)

@@ -109,8 +109,8 @@ class _Training:
         self._normalisations = [item for item in module.modules() if isinstance(item, nn.modules.batchnorm._BatchNorm)]
         for layer in self._normalisations:
             layer.momentum = None  # the mean over all batches since the last reset
-        self._train = _tensors(data.train, data, channels, self.device)
-        self._validation = _tensors(data.validation, data, channels, self.device)
+        self._train = tensors(data.train, data, channels, self.device)
+        self._validation = tensors(data.validation, data, channels, self.device)
 
     def epoch(self, number: int) -> float:
         """Train on all images once, a last batch that is not full left out; return the mean loss."""
@@ -184,7 +184,7 @@ class Nesterov:
                 parameter.add_(decayed.add_(velocity, alpha=_MOMENTUM), alpha=-rate)
 
 
-def _tensors(part: Images, data: Dataset, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def tensors(part: Images, data: Dataset, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return normalised images, shape (n, channels, height, width), and labels."""
     mean, std = (torch.from_numpy(np.asarray(item))[:, None, None] for item in (data.mean, data.std))
     images = (torch.from_numpy(part.images) - mean) / std

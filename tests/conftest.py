@@ -43,6 +43,15 @@ def reference_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Let torch use one thread: small networks run no faster on more, and far slower beside other work."""
+    from searchers._torch import one_thread as limited
+
+    with limited():
+        yield
+
+
 class LoopbackSshd:
     """A real sshd on a free port of 127.0.0.1, for the user who runs the tests; its folder is the board's home."""
 

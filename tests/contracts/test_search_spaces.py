@@ -23,20 +23,13 @@ from search_spaces._onnx import to_onnx
 from search_spaces._torch import load_weights, read_weights, to_module
 from search_spaces._weights import make_weights
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = 50_000
 #: Options of spaces whose usual networks are large; what depends on their size is tested beside each space.
 OPTIONS = {"quantised_cnn": {"width": 8}, "darts": {"width": 8, "cells": 3}}
 #: So many blocks of a space are run, drawn at random where it has more.
 MOST_BLOCKS = 60
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small networks run no faster on more threads, and far slower beside other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=plugins.names("search_spaces"))

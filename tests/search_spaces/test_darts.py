@@ -67,6 +67,9 @@ def test_the_order_of_a_nodes_edges_does_not_matter():
         (SPACE.parse(DARTS_V2).text.replace("sep_conv_3x3~0|", "sep_conv_3x3~1|", 1), "cannot read"),
         (SPACE.parse(DARTS_V2).text.replace("~2", "~7"), "cannot read"),
         ("|a~0|b~1|;|", "four nodes"),
+        (SPACE.parse(DARTS_V2).text.replace("~2", "~" + "9" * 5000), "is not OPERATION~SOURCE"),
+        (DARTS_V2.replace("('sep_conv_3x3', 0)", "('sep_conv_3x3', 1e400)"), "no genotype"),
+        (DARTS_V2.replace("('sep_conv_3x3', 0)", "('sep_conv_3x3', 0.5)"), "no genotype"),
     ],
 )
 def test_other_texts_are_refused_and_nothing_is_executed(text, message):

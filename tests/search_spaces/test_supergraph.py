@@ -14,6 +14,8 @@ from search_spaces._supernet_torch import SupernetModule
 from search_spaces.darts import OPERATIONS, Darts
 from search_spaces.nasbench201 import NasBench201
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SPACES = {
     "darts": Darts(width=8, cells=3, resolution=8),
     "nasbench201": NasBench201(width=8, depth=1, resolution=8),
@@ -35,14 +37,6 @@ def space(request):
 @pytest.fixture(params=STYLES)
 def style(request):
     return STYLES[request.param]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def random_shares(graph, seed=0):

@@ -8,6 +8,8 @@ from search_spaces.darts import Darts
 from search_spaces.nasbench201 import NasBench201
 from searchers._supernet_search import DARTS, DCA_NAS, PC_DARTS, SupernetSearch
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SPACES = {
     "darts": Darts(width=8, cells=3, resolution=8, classes=4),
     "nasbench201": NasBench201(width=8, depth=1, resolution=8, classes=4),
@@ -23,14 +25,6 @@ def space(request):
 @pytest.fixture(params=METHODS)
 def method(request):
     return METHODS[request.param]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def batches(seed):
