@@ -17,12 +17,7 @@ SPACE = NasBench201()
 SLOW_200 = pytest.param(200, marks=pytest.mark.slow)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_weights(graph, seed):

@@ -36,12 +36,7 @@ DECISIONS = st.tuples(*[st.integers(0, n - 1) for n in SPACE.cardinalities])
 MIXED = "k3a1.3w1.6+k5a3.6w1.3+k1a1.1w3.1+k7a3.3w3.6+k3a1.6w1.1+k5a3.1w3.3"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

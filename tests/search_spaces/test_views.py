@@ -18,12 +18,7 @@ from search_spaces.nasbench201 import NasBench201
 SMALL = NasBench201(width=4, depth=2, resolution=8)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_weights(graph, seed=0):
