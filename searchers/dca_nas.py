@@ -79,7 +79,7 @@ class DcaNas(Searcher):
         self._rng = np.random.default_rng(problem.seed)
         self._forms: set[str] = set()
         self._suggested: set[tuple[int, ...]] = set()
-        self._read: list[_Reading] = []
+        self._read: list[Reading] = []
         self._parameters: Array | None = None
         self._fitted_to = 0
         self._limits = _Limits(problem, ())
@@ -108,7 +108,7 @@ class DcaNas(Searcher):
     def update(self, evaluations: Sequence[Evaluation]) -> None:
         """Learn the scores; what failed is not suggested again."""
         scored = [(item, item.score) for item in evaluations if item.score is not None]
-        self._read += [_Reading(item.architecture.decisions, score, item.feasible) for item, score in scored]
+        self._read += [Reading(item.architecture.decisions, score, item.feasible) for item, score in scored]
 
     def _random(self, n: int) -> list[Architecture]:
         """Return n random architectures that keep the limits and are new.
@@ -141,8 +141,7 @@ class DcaNas(Searcher):
         if not found:
             return []
         means, deviations = model.predict(np.array([item.decisions for item in found]))
-        best = max((item.score for item in self._read if item.feasible), default=min(scores))
-        gain = expected_improvement(means, deviations, model.standardised(best))
+        gain = expected_improvement(means, deviations, model.standardised(best_kept(self._read)))
         return [found[i] for i in np.argsort(-gain, kind="stable")[:n]]
 
     def _relaxed(self, model: KernelModel) -> Array:
@@ -200,17 +199,22 @@ class DcaNas(Searcher):
         self._rng.bit_generator.state = value["rng"]
         self._suggested = {tuple(decisions) for decisions in value["suggested"]}
         self._forms = {self.space.canonical(self.space.architecture(item)) for item in self._suggested}
-        self._read = [_Reading(tuple(decisions), score, feasible) for decisions, score, feasible in value["read"]]
+        self._read = [Reading(tuple(decisions), score, feasible) for decisions, score, feasible in value["read"]]
         self._parameters = None if value["parameters"] is None else np.array(value["parameters"])
         self._fitted_to = value["fitted_to"]
 
 
-class _Reading(NamedTuple):
+class Reading(NamedTuple):
     """What was read of an architecture."""
 
     decisions: tuple[int, ...]
     score: float
     feasible: bool
+
+
+def best_kept(read: Sequence[Reading]) -> float:
+    """Return the highest score that keeps the limits; the lowest of all, on which anything improves, where none does."""
+    return max((item.score for item in read if item.feasible), default=min(item.score for item in read))
 
 
 class _Limits:

@@ -10,7 +10,7 @@ from search_spaces.nasbench201 import NasBench201
 from searchers._cost_models import Cost, CostModel, StaticCost, TableCost
 from searchers._loop import run_study
 from searchers._problem import Problem
-from searchers.dca_nas import DcaNas, expected_improvement, relaxed
+from searchers.dca_nas import DcaNas, Reading, best_kept, expected_improvement, relaxed
 from searchers.evaluators.tabular import Tabular
 from searchers.random_search import RandomSearch
 
@@ -106,6 +106,12 @@ def test_costs_that_nobody_knows_are_refused(toy):
 def test_options_without_sense_are_refused(toy, problem, options):
     with pytest.raises(UsageError, match="dca_nas needs"):
         DcaNas(toy, problem(), **options)
+
+
+def test_what_exceeds_the_limits_is_nothing_to_improve_on():
+    read = [Reading((0,), 3.0, True), Reading((1,), 9.0, False), Reading((2,), 1.0, True)]
+    assert best_kept(read) == 3.0
+    assert best_kept([item._replace(feasible=False) for item in read]) == 1.0
 
 
 def test_expected_improvement_is_the_mean_of_what_exceeds_the_best():

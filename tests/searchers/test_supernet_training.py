@@ -11,7 +11,7 @@ from search_spaces._costs import block_costs
 from search_spaces.nasbench201 import NasBench201
 from searchers._expected_cost import Constraints, ExpectedCost
 from searchers._supernet_search import DARTS, DCA_NAS, SupernetSearch
-from searchers._supernet_training import Schedule, epochs
+from searchers._supernet_training import Schedule, _Loop, epochs
 from searchers._training import Diverged
 from searchers.image_data import load_dataset
 
@@ -79,6 +79,13 @@ def test_a_search_that_was_stopped_ends_as_if_it_had_not_been(digits, tmp_path, 
     (weights, shares), (others, their_shares) = state_of(resumed), state_of(whole)
     assert all(torch.equal(weights[name], others[name]) for name in weights)
     assert all(np.array_equal(one, other) for one, other in zip(shares, their_shares, strict=True))
+
+
+def test_the_held_out_images_come_in_another_order_each_time(digits):
+    loop = _Loop(SupernetSearch(SPACE, DCA_NAS), digits, replace(SCHEDULE, augment="none"), None, None, print)
+    full = len(digits.validation.labels) // SCHEDULE.batch
+    (first, _), (again, _), (same, _) = (loop._batch(1, step) for step in (0, full, 0))
+    assert torch.equal(first, same) and not torch.equal(first, again)
 
 
 def test_a_finished_search_has_nothing_left_to_do(digits, tmp_path):
