@@ -213,7 +213,7 @@ class Reading(NamedTuple):
 
 
 def best_kept(read: Sequence[Reading]) -> float:
-    """Return the highest score that keeps the limits; the lowest of all, on which anything improves, where none does."""
+    """Return the highest score that keeps the limits; where none does the lowest of all, on which anything improves."""
     return max((item.score for item in read if item.feasible), default=min(item.score for item in read))
 
 

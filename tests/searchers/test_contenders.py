@@ -1,5 +1,7 @@
 """Baselines, several scores and several processes behind one command."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -10,6 +12,8 @@ from profiler._campaign import silent
 from profiler._table_records import Column, ReferenceTable
 from profiler._workspace import Workspace
 from search_spaces.nasbench201 import NasBench201
+from searchers._oracle import best_feasible
+from searchers._problem import Problem
 from searchers._records import StudyLog
 from searchers._request import SearchRequest, set_up
 from searchers._search import ABLATION, search
@@ -80,6 +84,15 @@ def test_the_oracle_is_the_best_accuracy_that_keeps_the_limit(search, workspace)
         value for text, value in accuracy.items() if latency[text] <= 0.030 and space.graph(space.parse(text)).connected
     ]
     assert answer["oracle_accuracy"]["per_seed"] == [max(kept)]
+
+
+def test_what_is_no_finite_number_is_not_the_best():
+    space = NasBench201()
+    cells = [space.sample(np.random.default_rng(seed)).text for seed in range(3)]
+    setup = SimpleNamespace(cost_models=(), problem=lambda seed: Problem("nasbench201", (), 1, seed), space=space,
+                            request=SimpleNamespace(seed=0))  # fmt: skip
+    assert best_feasible(setup, dict(zip(cells, (np.inf, 2.0, np.nan), strict=True))) == 2.0
+    assert best_feasible(setup, {cells[0]: np.inf}) is None
 
 
 def test_regrets_are_what_the_winner_lacks_to_the_best_feasible_cell(search, workspace):
