@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from hilnas.errors import UsageError
 from hilnas.records import Architecture
 from search_spaces._base import SearchSpace
-from search_spaces._graph import Block, Call, Graph, Operator, TensorSpec
+from search_spaces._graph import Block, Call, Graph, TensorSpec
+from search_spaces._mbconv import conv_bn, head, inverted_residual, stem
 
 OPERATIONS = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")
 #: Kernel, expansion and groups of the operations that are no skip.
@@ -117,12 +118,12 @@ class FBNet(SearchSpace):
     def graph(self, architecture: Architecture) -> Graph:
         """Return the whole network; an identity is not called."""
         skeleton = self._skeleton
-        calls = [Call("stem", _stem(skeleton.input, _specs(skeleton)[0]), ("input",))]
+        calls = [Call("stem", stem(skeleton.input, _specs(skeleton)[0]), ("input",))]
         for i, (choices, item) in enumerate(zip(_choices(skeleton), architecture.decisions, strict=True), start=1):
             block = choices[item]
             if block is not None:
                 calls.append(Call(f"layer{i}", block, (calls[-1].name,)))
-        calls.append(Call("head", _head(_specs(skeleton)[-1], skeleton.head, skeleton.classes), (calls[-1].name,)))
+        calls.append(Call("head", head(_specs(skeleton)[-1], skeleton.head, skeleton.classes), (calls[-1].name,)))
         return Graph(skeleton.input, tuple(calls))
 
     def choices(self) -> tuple[tuple[Block | None, ...], ...]:
@@ -197,7 +198,7 @@ def _choices(skeleton: _Skeleton) -> tuple[tuple[Block | None, ...], ...]:
 def _blocks(skeleton: _Skeleton) -> tuple[Block, ...]:
     specs = _specs(skeleton)
     layers = dict.fromkeys(block for choices in _choices(skeleton) for block in choices if block is not None)
-    return (_stem(skeleton.input, specs[0]), *layers, _head(specs[-1], skeleton.head, skeleton.classes))
+    return (stem(skeleton.input, specs[0]), *layers, head(specs[-1], skeleton.head, skeleton.classes))
 
 
 @lru_cache(maxsize=1024)
@@ -205,61 +206,8 @@ def _layer(before: TensorSpec, after: TensorSpec) -> tuple[Block | None, ...]:
     stride = before.shape[2] // after.shape[2]
     found: list[Block | None] = []
     for name, (kernel, expansion, groups) in zip(OPERATIONS, _BLOCKS, strict=False):
-        found.append(_inverted_residual(name, before, after, kernel, stride, expansion, groups))
+        found.append(inverted_residual(name, before, after, kernel, stride, expansion, groups))
     if before == after:
         return (*found, None)
-    projection = _conv_bn("", "in0", before, after, stride=stride, relu=True)
+    projection = conv_bn("", "in0", before, after, stride=stride, relu=True)
     return (*found, Block("skip", (before,), projection))
-
-
-def _inverted_residual(
-    kind: str, before: TensorSpec, after: TensorSpec, kernel: int, stride: int, expansion: int, groups: int
-) -> Block:
-    """Return widening, shuffle (of groups), depthwise convolution, narrowing, and a sum where shapes allow one."""
-    batch, channels, *sides = before.shape
-    wide = TensorSpec((batch, channels * expansion, *sides))
-    small = TensorSpec((batch, channels * expansion, *after.shape[2:]))
-    operators = [*_conv_bn("widen_", "in0", before, wide, groups=groups, relu=True)]
-    if groups > 1:
-        operators.append(Operator("shuffle", "channel_shuffle", ("widen_relu",), wide, wide, groups=groups))
-    operators += _conv_bn("deep_", operators[-1].name, wide, small, kernel, stride, groups=wide.shape[1], relu=True)
-    operators += _conv_bn("narrow_", "deep_relu", small, after, groups=groups)
-    if before == after:
-        operators.append(Operator("add", "add", ("narrow_bn", "in0"), after, after))
-    return Block(kind, (before,), tuple(operators))
-
-
-@lru_cache(maxsize=256)
-def _stem(entry: TensorSpec, spec: TensorSpec) -> Block:
-    stride = entry.shape[2] // spec.shape[2]
-    return Block("stem", (entry,), _conv_bn("", "in0", entry, spec, kernel=3, stride=stride, relu=True))
-
-
-@lru_cache(maxsize=256)
-def _head(spec: TensorSpec, channels: int, classes: int) -> Block:
-    batch, _, *sides = spec.shape
-    wide, pooled = TensorSpec((batch, channels, *sides)), TensorSpec((batch, channels))
-    operators = (
-        *_conv_bn("", "in0", spec, wide, relu=True),
-        Operator("pool", "global_avg_pool", ("relu",), wide, pooled),
-        Operator("classifier", "linear", ("pool",), pooled, TensorSpec((batch, classes)), bias=True),
-    )
-    return Block(f"head{channels}", (spec,), operators)
-
-
-def _conv_bn(
-    prefix: str,
-    source: str,
-    before: TensorSpec,
-    after: TensorSpec,
-    kernel: int = 1,
-    stride: int = 1,
-    groups: int = 1,
-    relu: bool = False,
-) -> tuple[Operator, ...]:
-    conv, bn = f"{prefix}conv", f"{prefix}bn"
-    found = (
-        Operator(conv, "conv2d", (source,), before, after, kernel, stride, kernel // 2, groups),
-        Operator(bn, "batch_norm", (conv,), after, after),
-    )
-    return (*found, Operator(f"{prefix}relu", "relu", (bn,), after, after)) if relu else found
