@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -78,6 +79,15 @@ def aops(graph: Graph, activation: Activation = "input") -> int:
     that has no others every layer counts.
     """
     return sum(_layer_aops(graph, activation))
+
+
+def aops_by_block(blocks: Iterable[Block]) -> Callable[[Block], int]:
+    """Return what each block adds to the AOPS (`input`) of a network that is made of some of these blocks.
+
+    Every network of theirs is taken to have layers with low-bit weights, or none.
+    """
+    place = 2 if any(_totals(block)[2] for block in blocks) else 3
+    return lambda block: _totals(block)[place]
 
 
 def layer_rows(graph: Graph, activation: Activation = "input") -> list[dict[str, Any]]:

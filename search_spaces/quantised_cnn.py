@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hilnas.errors import UsageError
 from hilnas.records import Architecture
-from search_spaces._base import SearchSpace
-from search_spaces._graph import Block, Call, Graph, Operator, TensorSpec
+from search_spaces._chain import ChainSpace
+from search_spaces._chain_cost import NamedBlock
+from search_spaces._graph import Block, Operator, TensorSpec
 from search_spaces._quantiser import FixedPoint
+from search_spaces._sub_space import Candidate, split_by
 
 if TYPE_CHECKING:
     from search_spaces._quantiser_torch import Ste
@@ -52,7 +51,7 @@ class Layer(NamedTuple):
         return f"k{self.kernel}a{self.activations}w{self.weights}"
 
 
-class QuantisedCnn(SearchSpace):
+class QuantisedCnn(ChainSpace):
     """The space of quantised CNNs."""
 
     name = "quantised_cnn"
@@ -98,14 +97,10 @@ class QuantisedCnn(SearchSpace):
         """Return (batch, 3, resolution, resolution)."""
         return self._skeleton.input.shape
 
-    def architecture(self, decisions: tuple[int, ...]) -> Architecture:
-        """Return the network of 30 indices into the choices."""
-        sizes = _CARDINALITIES
-        if len(decisions) != len(sizes) or any(item not in range(n) for item, n in zip(decisions, sizes, strict=True)):
-            raise UsageError(
-                f"{decisions!r} are no decisions of quantised_cnn", f"Expected are 6 x 5 indices below {sizes[:5]}."
-            )
-        return _architecture(tuple(map(int, decisions)))
+    @property
+    def layer_decisions(self) -> tuple[int, ...]:
+        """Return five decisions for each of six layers."""
+        return (len(_CHOICES),) * len(_WIDTHS)
 
     def layers(self, architecture: Architecture) -> tuple[Layer, ...]:
         """Return what the decisions of the six layers mean."""
@@ -127,42 +122,30 @@ class QuantisedCnn(SearchSpace):
             decisions += [choices.index(int(item)) for choices, item in zip(_CHOICES, match.groups(), strict=True)]
         return _architecture(tuple(decisions))
 
-    def sample(self, rng: np.random.Generator) -> Architecture:
-        """Return a network whose 30 decisions are drawn uniformly."""
-        return _architecture(tuple(rng.integers(_CARDINALITIES).tolist()))
+    def _named(self, decisions: tuple[int, ...]) -> Architecture:
+        return _architecture(decisions)
 
-    def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
-        """Return a network with another choice in one decision."""
-        decisions = list(architecture.decisions)
-        place = int(rng.integers(len(decisions)))
-        n = _CARDINALITIES[place]
-        decisions[place] = (decisions[place] + int(rng.integers(1, n))) % n
-        return _architecture(tuple(decisions))
+    def factors(self, candidate: Candidate) -> tuple[Candidate, ...]:
+        """Return kernel, format of the activations, format of the weights."""
+        return candidate[:1], candidate[1:3], candidate[3:]
 
-    def enumerate(self) -> Iterator[Architecture]:
-        """Raise UsageError: there are 8.9e12."""
-        raise UsageError(f"quantised_cnn has {prod(_CARDINALITIES):.1e} networks", "", "Draw some: --samples N")
+    def of_factors(self, factors: Sequence[Candidate]) -> Candidate:
+        """Return the candidate of a kernel and two formats."""
+        return tuple(itertools.chain(*factors))
 
-    def canonical(self, architecture: Architecture) -> str:
-        """Return the text: no two networks compute the same for all weights."""
-        return architecture.text
+    def stem_blocks(self) -> tuple[NamedBlock, ...]:
+        """Return the quantiser of the picture."""
+        return (("image", _image(self._skeleton)),)
 
-    def encode(self, architecture: Architecture) -> NDArray[np.float64]:
-        """Return one-hot decisions, shape (84,)."""
-        return np.concatenate([np.eye(n)[item] for item, n in zip(architecture.decisions, _CARDINALITIES, strict=True)])
+    def layer_blocks(self, number: int, candidate: Candidate, before: TensorSpec) -> tuple[NamedBlock, ...]:
+        """Return a layer's convolution with what belongs to it, and its quantiser."""
+        layer, name = _layer(candidate), number + 1
+        conv = _conv(self._skeleton, number, layer.kernel, layer.weights, before.bits)
+        return (f"conv{name}", conv), (f"activations{name}", _quantiser(self._skeleton, number, layer.activations))
 
-    def graph(self, architecture: Architecture) -> Graph:
-        """Return the whole network."""
-        skeleton = self._skeleton
-        calls = [Call("image", _image(skeleton), ("input",))]
-        bits = IMAGE.bits
-        for i, layer in enumerate(_layers(architecture.decisions)):
-            conv, rounded = f"conv{i + 1}", f"activations{i + 1}"
-            calls.append(Call(conv, _conv(skeleton, i, layer.kernel, layer.weights, bits), (calls[-1].name,)))
-            calls.append(Call(rounded, _quantiser(skeleton, i, layer.activations), (conv,)))
-            bits = layer.activations.bits
-        calls.append(Call("head", _head(skeleton, bits), (calls[-1].name,)))
-        return Graph(skeleton.input, tuple(calls))
+    def head_blocks(self, before: TensorSpec) -> tuple[NamedBlock, ...]:
+        """Return the head."""
+        return (("head", _head(self._skeleton, before.bits)),)
 
     def module(self, architecture: Architecture, seed: int = 0, ste: Ste = "identity") -> GraphModule:
         """Return the network as a module in training mode with seeded weights; `ste` is the gradient of rounding."""
@@ -202,13 +185,15 @@ class _Skeleton:
 _CARDINALITIES = tuple(map(len, _CHOICES)) * len(_WIDTHS)
 
 
+@lru_cache(maxsize=256)
+def _layer(candidate: Candidate) -> Layer:
+    values = [choices[item] for choices, item in zip(_CHOICES, candidate, strict=True)]
+    return Layer(values[0], FixedPoint(*values[1:3]), FixedPoint(*values[3:5]))
+
+
 @lru_cache(maxsize=1 << 15)
 def _layers(decisions: tuple[int, ...]) -> tuple[Layer, ...]:
-    found = []
-    for i in range(0, len(decisions), len(_CHOICES)):
-        values = [choices[item] for choices, item in zip(_CHOICES, decisions[i : i + len(_CHOICES)], strict=True)]
-        found.append(Layer(values[0], FixedPoint(*values[1:3]), FixedPoint(*values[3:5])))
-    return tuple(found)
+    return tuple(map(_layer, split_by(decisions, (len(_CHOICES),) * len(_WIDTHS))))
 
 
 @lru_cache(maxsize=1 << 15)
