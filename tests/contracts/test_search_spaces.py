@@ -27,7 +27,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = 50_000
 #: Options of spaces whose usual networks are large; what depends on their size is tested beside each space.
-OPTIONS = {"quantised_cnn": {"width": 8}, "darts": {"width": 8, "cells": 3}}
+OPTIONS = {
+    "quantised_cnn": {"width": 8},
+    "darts": {"width": 8, "cells": 3},
+    "mobilenet": {"width": 25, "resolution": 32},
+}
 #: So many blocks of a space are run, drawn at random where it has more.
 MOST_BLOCKS = 60
 
