@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from search_spaces._graph import Block, Call, Operator
+from search_spaces._moments import weight_deviation
+from search_spaces._quantiser_torch import FixedPointConv2d
 from search_spaces._supergraph import Joint, Mixture, Part, Share, Step, Supergraph, Term
 from search_spaces._torch import function_of, layer_of
 
@@ -70,6 +72,11 @@ class _BlockModule(nn.Module):
         layer = layer_of(operator, affine=False)
         if layer is None:
             return function_of(operator)
+        if isinstance(layer, FixedPointConv2d):
+            # The weights torch draws are so small that coarse formats round them all to 0; nothing would ever learn.
+            nn.init.normal_(layer.weight, std=weight_deviation(operator))
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         self.layers[operator.name] = layer
         return layer
 

@@ -1,0 +1,250 @@
+"""Supernets of sub-spaces: what they are made of, what they compute, what learns in them."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hilnas.errors import UsageError
+from search_spaces._chain import merge
+from search_spaces._graph import Call
+from search_spaces._quantiser_torch import fake_quantise
+from search_spaces._supergraph import Mixture
+from search_spaces._supernet_torch import SupernetModule
+from search_spaces._torch import to_module
+from search_spaces.mobilenet import Mobilenet
+from search_spaces.quantised_cnn import QuantisedCnn
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SPACES = {
+    "quantised_cnn": QuantisedCnn(width=4, resolution=16, classes=3),
+    "pooled": QuantisedCnn(width=4, resolution=16, classes=3, pool=1),
+    "bare": QuantisedCnn(width=4, resolution=16, classes=3, normalise=0),
+    "mobilenet": Mobilenet(width=25, resolution=16, classes=3),
+}
+
+
+@pytest.fixture(params=SPACES)
+def space(request):
+    return SPACES[request.param]
+
+
+def sub_space(space, n=3, how="tuple", seed=0):
+    rng = np.random.default_rng(seed)
+    return merge(space, [space.sample(rng) for _ in range(n)], how)
+
+
+def some_network(space, sub, rng):
+    return space.of_layers(layer[int(rng.integers(len(layer)))] for layer in sub.layers)
+
+
+def random_shares(graph, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.softmax(torch.randn(n, generator=generator), 0).requires_grad_() for n in graph.rows]
+
+
+def hard_shares(graph, chosen):
+    kept = frozenset().union(*chosen.values())
+    return [torch.tensor([float((row, i) in kept) for i in range(n)]) for row, n in enumerate(graph.rows)]
+
+
+def pictures(space, n=6):
+    return torch.randn(n, *space.input_shape[1:], generator=torch.Generator().manual_seed(1))
+
+
+def settled(module, space):
+    """Return a supernet whose normalisations know what they read; new ones let deep networks fade when they judge."""
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0
+    with torch.no_grad():
+        module.train()(pictures(space), random_shares(module.graph, seed=4))
+    return module
+
+
+def own_weights(space, sub, architecture, module):
+    """Return the weights of the blocks that a network keeps, by the names they have in the network."""
+    chosen = space.chosen(sub, architecture)
+    found = {}
+    for step in module.graph.needed(chosen):
+        if isinstance(step, Call):
+            name, _, choice = step.name.rpartition("o")
+            name = name if choice.isdigit() else step.name
+            for parameter, tensor in module.calls[step.name].layers.state_dict().items():
+                found[f"{name}.{parameter}"] = tensor.numpy()
+    for name in [name for name in found if name.endswith("running_mean")]:
+        part = name.removesuffix("running_mean")
+        found[f"{part}weight"], found[f"{part}bias"] = np.ones_like(found[name]), np.zeros_like(found[name])
+    return found
+
+
+def test_the_supernets_of_whole_spaces():
+    quantised, mobile = QuantisedCnn(), Mobilenet()
+    graph = quantised.chain_supergraph(quantised.whole())
+    assert graph.rows == (144,) * 6 and len(graph.calls) == 1 + 6 * 144 * 2 + 1
+    graph = mobile.chain_supergraph(mobile.whole())
+    assert graph.rows == (6,) * 21 and len(graph.calls) == 2 + 21 * 6 + 1
+
+
+@pytest.mark.parametrize("how", ["tuple", "factor"])
+def test_a_supernet_is_well_formed(space, how):
+    sub = sub_space(space, how=how)
+    graph = space.chain_supergraph(sub)
+    known = {"input": graph.input}
+    for step in graph.steps:
+        assert step.name not in known and "." not in step.name
+        if isinstance(step, Call):
+            assert tuple(known[name] for name in step.inputs) == step.block.inputs
+            known[step.name] = step.block.output
+        else:
+            assert {known[term.source].shape for term in step.terms} == {step.spec.shape}
+            assert step.spec.bits == 32
+            known[step.name] = step.spec
+    mixtures = [step for step in graph.steps if isinstance(step, Mixture)]
+    assert [step.cell for step in mixtures] == list(range(len(sub.layers)))
+    assert len(set(graph.kinds)) == len(graph.kinds) == len(sub.layers)
+    terms = [term for step in mixtures for term in step.terms]
+    assert [term.shares for term in terms] == [((row, i),) for row, n in enumerate(graph.rows) for i in range(n)]
+    assert len({term.source for term in terms}) == len(terms) == sub.candidates
+
+
+def test_a_candidate_is_made_of_the_blocks_of_its_networks(space):
+    """They differ in the bits alone that are read: a mixture is no fixed-point number."""
+    sub = sub_space(space)
+    graph, rng = space.chain_supergraph(sub), np.random.default_rng(2)
+    for _ in range(5):
+        architecture = some_network(space, sub, rng)
+        ours = [step for step in graph.needed(space.chosen(sub, architecture)) if isinstance(step, Call)]
+        theirs = space.graph(architecture).calls
+        assert [step.block.kind for step in ours] == [call.block.kind for call in theirs]
+        for step, call in zip(ours, theirs, strict=True):
+            assert step.block.output == call.block.output
+            for one, other in zip(step.block.operators, call.block.operators, strict=True):
+                assert (one.name, one.kind, one.kernel, one.form) == (other.name, other.kind, other.kernel, other.form)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from(sorted(SPACES)), st.integers(0, 2**32))
+def test_a_chosen_path_computes_what_its_network_does(name, seed):
+    """Bit for bit, with the same weights and in training, where normalisation is the same in both."""
+    space, rng = SPACES[name], np.random.default_rng(seed)
+    sub = sub_space(space, seed=seed)
+    module = SupernetModule(space.chain_supergraph(sub), seed % 7).train()
+    architecture = some_network(space, sub, rng)
+    network = to_module(space.graph(architecture), own_weights(space, sub, architecture, module)).train()
+    x = pictures(space)
+    found = module(x, random_shares(module.graph), space.chosen(sub, architecture))
+    assert torch.equal(found, network(x))
+    assert found.std() > 0
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from(sorted(SPACES)), st.integers(0, 2**32), st.booleans())
+def test_hard_shares_compute_what_the_chosen_path_does(name, seed, training):
+    space = SPACES[name]
+    sub = sub_space(space, how="tuple", seed=seed)
+    graph = space.chain_supergraph(sub)
+    module, x = settled(SupernetModule(graph, seed % 5), space).train(training), pictures(space)
+    chosen = space.chosen(sub, some_network(space, sub, np.random.default_rng(seed)))
+    found = module(x, random_shares(graph), chosen)
+    assert torch.equal(module(x, hard_shares(graph, chosen)), found)
+    assert found.std(0).min() > 0
+
+
+def test_some_layers_may_be_chosen_and_others_mixed(space):
+    sub = sub_space(space)
+    graph = space.chain_supergraph(sub)
+    module, x, shares = settled(SupernetModule(graph), space).eval(), pictures(space), random_shares(graph)
+    chosen = dict(space.chosen(sub, some_network(space, sub, np.random.default_rng(0))))
+    some = module(x, shares, {2: chosen[2]})
+    assert not torch.allclose(some, module(x, shares))
+    assert not torch.allclose(some, module(x, shares, chosen))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from(sorted(SPACES)), st.integers(0, 2**32), st.sampled_from(["tuple", "factor"]))
+def test_what_is_chosen_is_derived(name, seed, how):
+    space, rng = SPACES[name], np.random.default_rng(seed)
+    sub = sub_space(space, how=how, seed=seed)
+    architecture = some_network(space, sub, rng)
+    chosen = space.chosen(sub, architecture)
+    rows = hard_shares(space.chain_supergraph(sub), chosen)
+    assert space.derive(sub, [row.numpy() for row in rows]) == architecture
+    softer = [rng.dirichlet(np.ones(len(row))) + row.numpy() for row in rows]
+    assert space.derive(sub, [row / row.sum() for row in softer]) == architecture
+    assert list(chosen) == list(range(len(sub.layers))) and all(len(shares) == 1 for shares in chosen.values())
+
+
+def test_what_is_outside_is_not_chosen(space):
+    sub = sub_space(space, n=1)
+    rng = np.random.default_rng(9)
+    outside = next(item for item in iter(lambda: space.sample(rng), None) if not sub.contains(item))
+    with pytest.raises(UsageError, match="not in the sub-space"):
+        space.chosen(sub, outside)
+
+
+@pytest.mark.parametrize("how", ["tuple", "factor"])
+def test_every_weight_and_share_gets_a_gradient(space, how):
+    """Through all roundings: also in formats in which usual first weights would all be 0."""
+    graph = space.chain_supergraph(sub_space(space, how=how))
+    module, shares = SupernetModule(graph), random_shares(graph)
+    output = module(pictures(space), shares)
+    assert output.shape == (6, 3) and torch.isfinite(output).all()
+    loss = torch.nn.functional.cross_entropy(output, torch.arange(6) % 3)
+    names = [name for name, _ in module.named_parameters()] + [f"row {i}" for i in range(len(shares))]
+    gradients = torch.autograd.grad(loss, [*module.parameters(), *shares], allow_unused=True)
+    lacking = [name for name, item in zip(names, gradients, strict=True) if item is None or not item.abs().sum() > 0]
+    assert not lacking
+
+
+def test_the_coarsest_networks_are_alive():
+    space = SPACES["quantised_cnn"]
+    sub = merge(space, [space.parse("+".join([f"k{kernel}a1.1w1.1"] * 6)) for kernel in (1, 7)], "tuple")
+    module = SupernetModule(space.chain_supergraph(sub)).train()
+    for kernel in (1, 7):
+        chosen = space.chosen(sub, space.parse("+".join([f"k{kernel}a1.1w1.1"] * 6)))
+        output = module(pictures(space), random_shares(module.graph), chosen)
+        assert output.std(0).min() > 0
+
+
+def test_first_weights_are_not_all_rounded_to_zero():
+    """As in seeded networks: at least half a step wide, and no biases."""
+    space = QuantisedCnn(resolution=8)
+    sub = merge(space, [space.parse("+".join([layer] * 6)) for layer in ("k7a1.1w1.1", "k1a1.1w1.6")], "tuple")
+    calls = SupernetModule(space.chain_supergraph(sub)).calls
+    for name in ("conv6o0", "conv6o1"):
+        conv = calls[name].layers["conv"]
+        assert conv.weight.std().item() == pytest.approx({"conv6o0": 0.25, "conv6o1": (2 / 256) ** 0.5}[name], rel=0.05)
+        assert not conv.bias.any()
+        assert fake_quantise(conv.weight, conv.form).ne(0).float().mean() > 0.1
+
+
+def test_a_supernet_learns():
+    """Two kinds of pictures, told apart by weights and shares together."""
+    space = SPACES["quantised_cnn"]
+    graph = space.chain_supergraph(sub_space(space))
+    module = SupernetModule(graph)
+    logits = [torch.zeros(n, requires_grad=True) for n in graph.rows]
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(32) % 2
+    x = torch.randn(32, *space.input_shape[1:], generator=generator) * (0.3 + labels[:, None, None, None])
+    optimizer = torch.optim.Adam([*module.parameters(), *logits], lr=0.01)
+    losses = []
+    for _ in range(25):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(module(x, [torch.softmax(row, 0) for row in logits]), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_same_seed_gives_the_same_weights_and_torchs_generator_is_left_alone(space):
+    graph = space.chain_supergraph(sub_space(space, n=2))
+    before = torch.random.get_rng_state()
+    first, again, other = (SupernetModule(graph, seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
