@@ -25,7 +25,7 @@ from hilnas.output import answer
 from profiler._memory_probe import ENVIRONMENT
 from search_spaces._supergraph import Supernet
 from search_spaces.darts import Darts
-from searchers._supernet_search import DARTS, DCA_NAS, PC_DARTS, Batch, Method, SupernetSearch
+from searchers._supernet_search import DARTS, DCA_NAS, PC_DARTS, Arithmetic, Batch, Method, SupernetSearch
 
 VARIANTS: Mapping[str, Method] = {
     "darts": DARTS,
@@ -97,7 +97,9 @@ class _Stepper:
     """A search with batches of noise."""
 
     def __init__(self, method: Method, chosen: argparse.Namespace) -> None:
-        self.search = SupernetSearch(Darts(cells=chosen.cells, width=chosen.width), method, _SEED, chosen.device)
+        self.search = SupernetSearch(
+            Darts(cells=chosen.cells, width=chosen.width), method, _SEED, Arithmetic(chosen.device)
+        )
         self._batch = _batch(chosen)
 
     def step(self) -> None:

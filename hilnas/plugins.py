@@ -57,6 +57,7 @@ _NOT_PLUGINS = {
     ("devices", "agent"),
     ("searchers", "evaluators"),
     ("searchers", "image_data"),
+    ("searchers", "supernets"),
 }
 
 

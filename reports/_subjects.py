@@ -12,9 +12,13 @@ from profiler._campaign import result
 from profiler._workspace import Workspace
 from reports._lines import line_chart
 from reports._page import Section, page, sections_of
+from reports._points import point_chart
 from searchers._curves import study_curves
+from searchers._search_curves import EPOCHS, epoch_curves, lookup_graphs
 
 _MAX_BYTES = 64 * 2**20
+#: What the values of a chart are counted in, where those are no evaluations.
+_UNITS = dict.fromkeys(EPOCHS, "epochs")
 _FOLDERS = {"studies": "study", "comparisons": "comparison"}
 
 
@@ -22,8 +26,9 @@ def report_page(workspace: Workspace, name: str) -> str:
     """Return the HTML report of a run, a study or a comparison; raise UnknownName for another name."""
     for folder, noun in _FOLDERS.items():
         if name in _names(workspace, folder):
-            facts, sections = sections_of(_read(workspace, folder, name))
-            charts = _charts(workspace, name) if folder == "studies" else []
+            values = _read(workspace, folder, name)
+            charts = _charts(workspace, name, values) if folder == "studies" else []
+            facts, sections = sections_of(_without_history(values))
             return page(f"{noun} {name}", facts, sections, charts)
     run_ids = [row.run_id for row in workspace.store.campaigns()]
     if name in run_ids or (name == "last" and run_ids):
@@ -32,11 +37,20 @@ def report_page(workspace: Workspace, name: str) -> str:
     raise UnknownName("run, study or comparison", name, known, "List the runs with: hilnas runs list")
 
 
-def _charts(workspace: Workspace, study_id: str) -> list[str]:
+def _charts(workspace: Workspace, study_id: str, values: dict[str, Any]) -> list[str]:
     """Return how a study went; nothing where its evaluations are not there."""
     if not (workspace.path / "studies" / f"{study_id}.jsonl").exists():
         return []
-    return [line_chart(title, lines) for title, lines in study_curves(workspace, study_id).items()]
+    curves = {**epoch_curves(values), **study_curves(workspace, study_id)}
+    drawn = [point_chart(*graph) for graph in lookup_graphs(values)]
+    return drawn + [line_chart(title, lines, _UNITS.get(title, "evaluations")) for title, lines in curves.items()]
+
+
+def _without_history(values: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer without what each search reported on its way: that is drawn."""
+    if "searches" not in values:
+        return values
+    return {**values, "searches": [{k: v for k, v in item.items() if k != "history"} for item in values["searches"]]}
 
 
 def _run_page(workspace: Workspace, run_id: str) -> str:

@@ -235,3 +235,7 @@ class SupernetSpace(SearchSpace):
     @abstractmethod
     def chosen(self, architecture: Architecture) -> frozenset[Share]:
         """Return the shares of a supernet that an architecture keeps; rows that a style lacks may be among them."""
+
+    @abstractmethod
+    def skips(self, architecture: Architecture) -> int:
+        """Return how many operations of the cells are skips: a search that collapses ends with little else."""

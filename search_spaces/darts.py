@@ -174,6 +174,11 @@ class Darts(SupernetSpace):
                     found.add((2 * EDGES + kind * NODES + node, source))
         return frozenset(found)
 
+    def skips(self, architecture: Architecture) -> int:
+        """Return how many of the eight operations of the normal cell are skips."""
+        normal, _ = cells_of(architecture.decisions)
+        return sum(operation == "skip_connect" for edges in normal for operation, _ in edges)
+
     def blocks(self) -> tuple[Block, ...]:
         """Return every block once: of each kind of cell its operations and what stands around them, stems, head."""
         return blocks_of(self._skeleton)

@@ -10,7 +10,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from search_spaces._supergraph import Cells, Edge, Share, Supergraph, Supernet, 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 #: (source, target) of the six edges in the order of the string.
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+_LEAST_SHARE = 1e-300
 _EDGE = re.compile(r"(?P<operation>[^~]*)~(?P<source>[0-9]+)")
 
 
@@ -161,13 +162,28 @@ class NasBench201(SupernetSpace):
         return sum(map(cost, fixed)), [np.array(row) for _ in EDGES]
 
     def derive(self, shares: Sequence[NDArray[np.float64]]) -> Architecture:
-        """Return the architecture of distributions (rows of `supergraph`): the strongest operation of each edge."""
-        return _architecture(tuple(int(row.argmax()) for row in shares[: len(EDGES)]))
+        """Return the connected architecture of the largest product of shares (rows of `supergraph`).
+
+        Mostly the strongest operation of each edge. A cell that ignores its input would end every search: nothing
+        could be learned any more, neither behind derived cells nor of what was derived.
+        """
+        rows = shares[: len(EDGES)]
+        strongest = tuple(int(row.argmax()) for row in rows)
+        if _connected(strongest):
+            return _architecture(strongest)
+        strengths = reduce(np.add.outer, [np.log(np.maximum(row, _LEAST_SHARE)) for row in rows])
+        order = np.argsort(-strengths, axis=None, kind="stable")
+        cells = (tuple(map(int, np.unravel_index(place, strengths.shape))) for place in order)
+        return _architecture(next(cell for cell in cells if _connected(cell)))
 
     def chosen(self, architecture: Architecture) -> frozenset[Share]:
         """Return the shares of a supernet that an architecture keeps."""
         of_edges = {(len(EDGES) + target - 1, source) for source, target in EDGES}
         return frozenset(enumerate(architecture.decisions)) | of_edges
+
+    def skips(self, architecture: Architecture) -> int:
+        """Return how many of the six operations are skips."""
+        return architecture.decisions.count(OPERATIONS.index("skip_connect"))
 
     def blocks(self) -> tuple[Block, ...]:
         """Return the 19 blocks: per stage two convolutions, a pooling and two sums; stem, two reductions, head."""

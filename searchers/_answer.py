@@ -230,7 +230,8 @@ def show_answer(values: Mapping[str, Any]) -> None:
         for name, label, factor in _SHOWN
         if any(column[name]["mean"] is not None for column in columns.values() if name in column)
     ]
-    header = [f"{name}, {values['evaluations']} evaluations" for name in columns]
+    counted = "" if "searches" in values else f", {values['evaluations']} evaluations"
+    header = [f"{name}{counted}" for name in columns]
     compared = ["difference [95 %]"] if "difference" in values else []
     show_table(("", *header, *compared), rows, title)
     _show_candidates(values["candidates"], any(item["confidence"] is not None for item in values["constraints"]))

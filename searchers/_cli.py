@@ -10,8 +10,12 @@ from hilnas.cli import Settings
 from hilnas.output import json_option, show_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from profiler._campaign import Progress
     from searchers._records import StudyLog
-    from searchers._request import SearchRequest
+    from searchers._request import SearchRequest, Setup
+    from searchers._search import Studies
 
 
 @click.command()
@@ -31,9 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--score",
     "--objective",
-    default="nwot",
-    show_default=True,
-    help="Indicator, table:NAME/COLUMN, or several with commas; or forest: what is maximised.",
+    help="Indicator, table:NAME/COLUMN, or several with commas; or forest: what is maximised.  [default: nwot]",
 )
 @click.option(
     "--score-option",
@@ -46,6 +48,13 @@ if TYPE_CHECKING:
 @click.option("--labels", help="table:NAME/COLUMN of validation accuracies, for --fusion fi and --score forest.")
 @click.option("--label-budget", type=click.IntRange(10), default=100, show_default=True, help="Labels used, a seed.")
 @click.option("--reward", type=click.Choice(["paper", "strict", "none"]), help="Short for --set reward=...")
+@click.option("--data", help="Folder of pictures to search with, or digits: for searches that train a supernet.")
+@click.option(
+    "--train-winner",
+    type=click.IntRange(1),
+    metavar="EPOCHS",
+    help="Train the winner of every seed from scratch, and test it on pictures that chose nothing.",
+)
 @click.option("--accuracy", help="table:NAME/COLUMN that is reported beside the winners; never searched with.")
 @click.option("--episodes", type=click.IntRange(1), help="Updates of the searcher; each takes its `samples`.")
 @click.option("--evaluations", type=click.IntRange(1), help="Architectures to evaluate.  [default: 500]")
@@ -66,12 +75,14 @@ def search(
     space_options: tuple[str, ...],
     device: str | None,
     limits: tuple[str, ...],
-    score: str,
+    score: str | None,
     score_options: tuple[str, ...],
     fusion: str | None,
     labels: str | None,
     label_budget: int,
     reward: str | None,
+    data: str | None,
+    train_winner: int | None,
     accuracy: str | None,
     episodes: int | None,
     evaluations: int | None,
@@ -103,10 +114,12 @@ def search(
 
     request = None
     if resume is None:
+        data = _pictures(searcher, score, data, (*score_options, fusion, labels, episodes, evaluations, reward))
         request = SearchRequest(
-            *_named(searcher, space, space_options), device, limits, score, score_options,
+            *_named(searcher, space, space_options), device, limits, score or "nwot", score_options,
             fusion, labels, label_budget, accuracy, episodes, evaluations, seed, seeds,
             options if reward is None else (*options, f"reward={reward}"), predictor, top, offline, baselines,
+            data, train_winner or 0,
         )  # fmt: skip
     elif searcher or space:
         _refuse_both()
@@ -131,6 +144,35 @@ def _named(searcher: str | None, space: str | None, space_options: tuple[str, ..
     return searcher, built.name, canonical_json(dict(built.options))
 
 
+def _pictures(searcher: str | None, score: str | None, data: str | None, others: tuple[object, ...]) -> str | None:
+    """Return the pictures to search with, None for searches that sample; digits where nobody names any."""
+    from hilnas import plugins
+    from hilnas.errors import UsageError
+    from searchers._supernet_jobs import PACKAGE
+
+    trains = searcher in plugins.names(PACKAGE)
+    if data is None and not (trains and score is None):
+        if trains and searcher not in plugins.names("searchers"):
+            raise UsageError(
+                f"{searcher} trains on pictures: it reads no scores", "", "Leave --score out, or name --data FOLDER"
+            )
+        return None
+    if not trains:
+        known = ", ".join(plugins.names(PACKAGE))
+        raise UsageError(
+            f"{searcher} does not train on pictures",
+            f"Searches that do: {known}.",
+            "Or: --score trained --score-option data=FOLDER",
+        )
+    if score is not None or any(others):
+        raise UsageError(
+            "a search on pictures is judged by pictures",
+            "--score, --score-option, --fusion, --labels, --reward, --episodes and --evaluations serve other searches.",
+            "Leave them out.",
+        )
+    return data or "digits"
+
+
 def _refuse_both() -> None:
     from hilnas.errors import UsageError
 
@@ -144,7 +186,6 @@ def _run(settings: Settings, request: SearchRequest | None, resume: str | None, 
     from searchers._reach import check_reachable
     from searchers._records import StudyLog
     from searchers._request import SearchRequest, set_up
-    from searchers._search import search as run_searches
     from searchers._verify import verify
 
     with Workspace.open(settings.workspace) as workspace:
@@ -159,14 +200,36 @@ def _run(settings: Settings, request: SearchRequest | None, resume: str | None, 
         log = log or StudyLog.create(folder, request.to_json())
         _tell(log)
         with progress_bar(f"search {request.searcher}") as progress:
-            studies = run_searches(setup, log, progress)
+            studies, details = _studies(setup, log, folder, progress)
             verified = verify(workspace, setup, studies.by_name, progress)
-        values = search_answer(log.study_id, setup, studies, verified)
+            details |= _trained(setup, studies, progress)
+        values = search_answer(log.study_id, setup, studies, verified) | details
         log.finish(values)
     _show(values, as_json)
     error = verdict_error(setup, studies, verified)
     if error is not None:
         raise error
+
+
+def _studies(setup: Setup, log: StudyLog, folder: Path, progress: Progress) -> tuple[Studies, dict[str, Any]]:
+    """Return the studies, and what only searches on pictures have to say."""
+    if setup.pictures is None:
+        from searchers._search import search as run_searches
+
+        return run_searches(setup, log, progress), {}
+    from searchers._picture_study import search_on_pictures
+
+    found = search_on_pictures(setup, log, folder / log.study_id, progress)
+    return found.studies, {"searches": list(found.searches)}
+
+
+def _trained(setup: Setup, studies: Studies, progress: Progress) -> dict[str, Any]:
+    """Return what the winners are worth when they are trained from scratch, where that was asked for."""
+    if setup.pictures is None or not setup.request.train_winner:
+        return {}
+    from searchers._retraining import retrain_winners
+
+    return {"retrained": retrain_winners(setup, studies, progress)}
 
 
 def _show(values: dict[str, Any], as_json: bool) -> None:
@@ -176,6 +239,10 @@ def _show(values: dict[str, Any], as_json: bool) -> None:
         show_json(values)
         return
     show_answer(values)
+    if "searches" in values:
+        from searchers._picture_answer import show_searches
+
+        show_searches(values)
     click.echo(f"study_id: {values['study_id']}")
 
 

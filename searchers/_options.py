@@ -10,9 +10,11 @@ from hilnas.errors import UnknownName, UsageError
 
 
 def option_defaults(kind: type) -> dict[str, Any]:
-    """Return the keyword options of a class with their defaults."""
+    """Return the keyword options of a class with their defaults; with `**options` those of its base as well."""
     parameters = inspect.signature(kind).parameters.values()
-    return {item.name: item.default for item in parameters if item.kind is item.KEYWORD_ONLY}
+    own = {item.name: item.default for item in parameters if item.kind is item.KEYWORD_ONLY}
+    handed_on = any(item.kind is item.VAR_KEYWORD for item in parameters)
+    return {**option_defaults(kind.__mro__[1]), **own} if handed_on else own
 
 
 def split_pairs(pairs: Sequence[str]) -> dict[str, str]:

@@ -42,13 +42,13 @@ class Table(Relaxation):
 
     def __init__(self, values: ArrayLike) -> None:
         table = np.asarray(values, np.float64)
-        self._sizes = table.shape
-        self._half = len(self._sizes) // 2
-        self._values = torch.tensor(table.reshape(math.prod(self._sizes[: self._half]), -1))
+        self.sizes = table.shape
+        self._half = len(self.sizes) // 2
+        self._values = torch.tensor(table.reshape(math.prod(self.sizes[: self._half]), -1))
 
     def expected(self, probabilities: Tensor) -> Tensor:
         """Return the contraction of the table with the probabilities of both halves of the decisions."""
-        rows = [probabilities[:, decision, :choices] for decision, choices in enumerate(self._sizes)]
+        rows = [probabilities[:, decision, :choices] for decision, choices in enumerate(self.sizes)]
         first, second = _joint(rows[: self._half], probabilities), _joint(rows[self._half :], probabilities)
         return (first @ self._values * second).sum(-1)
 

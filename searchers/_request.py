@@ -24,6 +24,8 @@ from searchers.evaluators._base import Evaluator
 if TYPE_CHECKING:
     from devices._config import DeviceConfig
     from profiler._workspace import Workspace
+    from searchers._expected_cost import RelaxedCost
+    from searchers.supernets._base import GradientSearcher, Pictures
 
 #: Evaluations of a search that names no budget: the paper's 500 episodes.
 DEFAULT_EVALUATIONS = 500
@@ -54,6 +56,8 @@ class SearchRequest:
     top: int = 3
     offline: bool = False
     baselines: bool = False
+    data: str | None = None
+    train_winner: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON value."""
@@ -70,6 +74,15 @@ class SearchRequest:
 
 
 @dataclass(frozen=True)
+class PictureSetup:
+    """What a search on pictures has beside: the pictures, the options of the networks it trains, relaxed costs."""
+
+    pictures: Pictures
+    skeleton: Mapping[str, Any]
+    costs: Mapping[str, RelaxedCost] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Setup:
     """What the names of a request stand for. `device` is set where winners can be measured again."""
 
@@ -77,13 +90,14 @@ class Setup:
     space: SearchSpace
     constraints: tuple[Constraint, ...]
     evaluations: int
-    searcher: type[Searcher]
+    searcher: type[Searcher] | type[GradientSearcher]
     options: Mapping[str, Any]
     evaluator: Evaluator
     cost_models: tuple[CostModel, ...]
     predictor: str | None
     accuracy: Mapping[str, float] | None = field(repr=False)
     device: DeviceConfig | None
+    pictures: PictureSetup | None = None
 
     def problem(self, seed: int) -> Problem:
         """Return the problem under one seed."""
@@ -100,10 +114,14 @@ def set_up(workspace: Workspace, request: SearchRequest, configs: Path | None) -
     from profiler._plan import load_space
 
     space = load_space(request.space, request.space_options)
+    if request.data is not None:
+        from searchers._picture_request import set_up_pictures
+
+        return set_up_pictures(workspace, request, space, configs)
     searcher = plugins.load("searchers", request.searcher, Searcher)
     options = read_options(split_pairs(request.options), option_defaults(searcher), request.searcher)
-    constraints = _constraints(request.limits)
-    models, predictor = _cost_models(workspace, request, space, constraints)
+    constraints = constraints_of(request.limits)
+    models, predictor = cost_models_of(workspace, request, space, constraints)
     accuracy = None if request.accuracy is None else column_of(workspace, request.accuracy, space, "--accuracy")
     return Setup(
         request=request,
@@ -116,11 +134,12 @@ def set_up(workspace: Workspace, request: SearchRequest, configs: Path | None) -
         cost_models=models,
         predictor=predictor,
         accuracy=None if accuracy is None else accuracy.values,
-        device=_real_device(request, configs),
+        device=real_device(request, configs),
     )
 
 
-def _constraints(limits: Sequence[str]) -> tuple[Constraint, ...]:
+def constraints_of(limits: Sequence[str]) -> tuple[Constraint, ...]:
+    """Return the limits of texts such as `latency=12ms`; raise UsageError for two limits on one metric."""
     constraints = tuple(Constraint.parse(text, dimensions()) for text in limits)
     names = [item.metric for item in constraints]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -138,9 +157,10 @@ def _budget(request: SearchRequest, batch: int) -> int:
     return request.evaluations or DEFAULT_EVALUATIONS
 
 
-def _cost_models(
+def cost_models_of(
     workspace: Workspace, request: SearchRequest, space: SearchSpace, constraints: Sequence[Constraint]
 ) -> tuple[tuple[CostModel, ...], str | None]:
+    """Return where the limited costs come from, and the name of the predictor; raise UsageError or NotFitted."""
     models: list[CostModel] = []
     predictor = None
     for constraint in constraints:
@@ -198,7 +218,7 @@ def _predicted_cost(
     return PredictedCost(fitted.predictor, constraint.confidence), fitted.name
 
 
-def _real_device(request: SearchRequest, configs: Path | None) -> DeviceConfig | None:
+def real_device(request: SearchRequest, configs: Path | None) -> DeviceConfig | None:
     """Return the config of the device that measures the winners, None offline and for tables."""
     if request.device is None or request.device.startswith("table:"):
         return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from searchers._torch import one_thread
 from searchers._training import Diverged, tensors
 from searchers.image_data import Dataset
 
-_FORMAT = 1
+_FORMAT = 2
 _CHANNELS = 3
 
 
@@ -64,7 +64,10 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class SearchEpoch:
-    """What an epoch left: mean losses (nats), mean entropy of the rows (nats), expected costs, multipliers, derived."""
+    """What an epoch left: mean losses (nats), mean entropy of the rows (nats), expected costs (SI), multipliers.
+
+    `architecture` is what would be derived, with so many `skips`. `elapsed_s` is that of the whole search so far.
+    """
 
     number: int
     training_loss: float
@@ -73,7 +76,17 @@ class SearchEpoch:
     expected: dict[str, float]
     multipliers: dict[str, float]
     architecture: Architecture
+    skips: int
     elapsed_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON value, the architecture as its text."""
+        return {item.name: getattr(self, item.name) for item in fields(self)} | {"architecture": self.architecture.text}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], parse: Callable[[str], Architecture]) -> SearchEpoch:
+        """Return the epoch of a value that `to_json` returned; raise TypeError or UsageError for another."""
+        return cls(**{**value, "architecture": parse(value["architecture"])})
 
 
 #: Called after every step with (steps done, all steps).
@@ -88,7 +101,7 @@ def epochs(
     checkpoint: Path | None = None,
     watch: Watch = lambda done, of: None,
 ) -> Iterator[SearchEpoch]:
-    """Search for the epochs of a schedule and yield each; begin where a checkpoint ended.
+    """Search for the epochs of a schedule and yield each; those of a checkpoint come first, and are not searched again.
 
     The first part of the data teaches the weights, the held-out one the shares, in an order of its own as often as it
     takes. Raises Diverged where a loss is no finite number (the last checkpoint is kept), BadFile for a
@@ -96,6 +109,7 @@ def epochs(
     """
     loop = _Loop(search, data, schedule, constraints, checkpoint, watch)
     loop.resume()
+    yield from loop.done
     while loop.epoch < schedule.epochs:
         with one_thread():
             found = loop.run_epoch()
@@ -120,8 +134,9 @@ class _Loop:
         self._full_batches = tuple(schedule.steps(len(labels)) for _, labels in self._parts)
         self._steps = self._full_batches[0]
         self._augment = augmentations(schedule.augment)
-        self._began = time.monotonic()
+        self._began, self._before_s = time.monotonic(), 0.0
         self.epoch = self._step = 0
+        self.done: list[SearchEpoch] = []
         self._losses: list[tuple[float, float | None]] = []
 
     def run_epoch(self) -> SearchEpoch:
@@ -134,17 +149,18 @@ class _Loop:
             if self._step % self._schedule.checkpoint_steps == 0 and self._step < self._steps:
                 self._save()
         found = self._report()
+        self.done.append(found)
         self.epoch, self._step, self._losses = self.epoch + 1, 0, []
         self._save()
         return found
 
     def _take(self, training: Batch, validation: Batch, step: int) -> tuple[float, float | None]:
         of_shares = None
+        rate = self._schedule.rate_at((self.epoch * self._steps + step) / (self._schedule.epochs * self._steps))
         if self.epoch >= self._schedule.warm_up:
             penalty = None if self._constraints is None else self._constraints.penalty
-            of_shares = self._search.step_in_shares(validation, penalty)
-        share = (self.epoch * self._steps + step) / (self._schedule.epochs * self._steps)
-        of_weights = self._search.step_in_weights(training, self._schedule.rate_at(share))
+            of_shares = self._search.step_in_shares(validation, training, rate, penalty)
+        of_weights = self._search.step_in_weights(training, rate)
         if not all(math.isfinite(loss) for loss in (of_weights, of_shares or 0.0)):
             kept = "" if self._checkpoint is None else f"; the last state before is kept in {self._checkpoint}"
             raise Diverged(f"the search diverged: losses {of_weights} and {of_shares} in epoch {self.epoch + 1}{kept}")
@@ -169,7 +185,7 @@ class _Loop:
     def _report(self) -> SearchEpoch:
         shares = self._search.shares
         of_shares = [loss for _, loss in self._losses if loss is not None]
-        limited = self._constraints
+        limited, architecture = self._constraints, self._search.derive()
         return SearchEpoch(
             number=self.epoch + 1,
             training_loss=float(np.mean([loss for loss, _ in self._losses])),
@@ -177,9 +193,14 @@ class _Loop:
             entropy=float(np.mean([-(row * np.log(np.maximum(row, 1e-30))).sum() for row in shares])),
             expected={} if limited is None else limited.expected([torch.from_numpy(row) for row in shares]),
             multipliers={} if limited is None else dict(limited.multipliers),
-            architecture=self._search.derive(),
-            elapsed_s=time.monotonic() - self._began,
+            architecture=architecture,
+            skips=self._search.space.skips(architecture),
+            elapsed_s=self._elapsed_s,
         )
+
+    @property
+    def _elapsed_s(self) -> float:
+        return self._before_s + time.monotonic() - self._began
 
     def _save(self) -> None:
         """Write where the search stands; a file is there as a whole or not at all."""
@@ -192,6 +213,8 @@ class _Loop:
             "epoch": self.epoch,
             "step": self._step,
             "losses": self._losses,
+            "done": [item.to_json() for item in self.done],
+            "elapsed_s": self._elapsed_s,
         }
         beside = self._checkpoint.with_suffix(".new")
         torch.save(state, beside)
@@ -212,6 +235,8 @@ class _Loop:
                 }
             self.epoch, self._step = int(state["epoch"]), int(state["step"])
             self._losses = [(loss, other) for loss, other in state["losses"]]
+            self.done = [SearchEpoch.from_json(item, self._search.space.parse) for item in state["done"]]
+            self._before_s, self._began = float(state["elapsed_s"]), time.monotonic()
         except Exception as error:  # whatever a damaged file makes of torch's reader
             raise BadFile(
                 f"{self._checkpoint} is no checkpoint of this search",

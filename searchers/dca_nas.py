@@ -10,7 +10,6 @@ limits and have not been read.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -24,12 +23,12 @@ from hilnas.records import Architecture
 from search_spaces._base import SearchSpace
 from searchers._base import Searcher
 from searchers._cost_models import CostModel, TableCost
+from searchers._expected_cost import whole_table
 from searchers._problem import Evaluation, Problem
-from searchers._relaxation import Array, KernelModel, Relaxation, Table, constrained_ascent
+from searchers._relaxation import Array, KernelModel, Relaxation, constrained_ascent
 from searchers._torch import one_thread
 
-#: Spaces up to this size are contracted as a whole table of costs; a model of as many samples stands for larger ones.
-_WHOLE_TABLE = 100_000
+#: Samples of the model that stands for costs without a whole table.
 _COST_SAMPLES = 400
 #: Random draws whose costs are asked together, and how often, before something less has to do.
 _DRAWS = 64
@@ -237,23 +236,19 @@ class _Limits:
 
 
 def relaxed(space: SearchSpace, model: CostModel) -> Relaxation:
-    """Return the expectation of a cost: exact for a table of a space that is small enough, else by a kernel model.
-
-    An entry that the table lacks counts as the dearest.
-    """
-    sizes = space.cardinalities
-    if isinstance(model, TableCost) and math.prod(sizes) <= _WHOLE_TABLE:
-        values = np.full(sizes, max(model.values.values()))
-        for text, value in model.values.items():
-            values[space.parse(text).decisions] = value
-        return Table(values)
+    """Return the expectation of a cost: exact for a table of a space that is small enough, else by a kernel model."""
+    table = whole_table(space, model) if isinstance(model, TableCost) else None
+    if table is not None:
+        return table
     rng = np.random.default_rng(0)
     samples = [space.sample(rng) for _ in range(_COST_SAMPLES)]
     known = [(item.decisions, cost.bound) for item, cost in zip(samples, model.costs(samples), strict=True)]
     priced = [(decisions, bound) for decisions, bound in known if bound is not None]
     if not priced:
         raise UsageError(f"no {model.metric} of {_COST_SAMPLES} random architectures of {space.name} is known")
-    return _Scaled(KernelModel(np.array([item for item, _ in priced]), [bound for _, bound in priced], max(sizes)))
+    return _Scaled(
+        KernelModel(np.array([item for item, _ in priced]), [bound for _, bound in priced], max(space.cardinalities))
+    )
 
 
 class _Scaled(Relaxation):

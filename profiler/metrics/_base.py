@@ -8,7 +8,7 @@ from statistics import median
 from typing import ClassVar, Literal
 
 from hilnas.records import Purpose
-from search_spaces._graph import Graph
+from search_spaces._graph import Block, Graph
 
 
 class Metric(ABC):
@@ -29,6 +29,10 @@ class Metric(ABC):
     @abstractmethod
     def of_graph(self, graph: Graph) -> float:
         """Return the value that follows from the graph; raise UsageError for a measured metric."""
+
+    def of_block(self, block: Block) -> float | None:
+        """Return what a block adds to the value of a graph, None where that is no sum over blocks."""
+        return None
 
     def combine(self, values: Sequence[float]) -> float:
         """Return one value for a workload from one value an invocation, at least one of them."""

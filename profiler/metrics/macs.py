@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from profiler.metrics._base import Metric
-from search_spaces._costs import static_costs
-from search_spaces._graph import Graph
+from search_spaces._costs import block_costs, static_costs
+from search_spaces._graph import Block, Graph
 
 
 class Macs(Metric):
@@ -18,3 +18,7 @@ class Macs(Metric):
     def of_graph(self, graph: Graph) -> float:
         """Return the count."""
         return float(static_costs(graph).macs)
+
+    def of_block(self, block: Block) -> float:
+        """Return the count of one block."""
+        return float(block_costs(block).macs)

@@ -81,6 +81,27 @@ def load_dataset(
     return Dataset(train, validation, source.classes, mean, std)
 
 
+def load_rest(folder: Path | None, seed: int, images: int, size: tuple[int, int], most: int) -> Images:
+    """Return up to `most` images that `load_dataset` of the same seed and number of images does not return.
+
+    Raises BadFile for files that cannot be used and UsageError where no image is left.
+    """
+    source, name = _open(folder)
+    rest = stratified_order(source.labels, seed)[images : images + most]
+    if not len(rest):
+        raise UsageError(
+            f"no image of {name} is left to test with: {images} of {len(source.labels)} are searched with",
+            "What a winner is worth is told by pictures that chose nothing.",
+            "Search with fewer: --set images=N",
+        )
+    return _take(source, name, rest, size)
+
+
+def count_images(folder: Path | None) -> int:
+    """Return how many images a data set has; raise BadFile for files that cannot be used."""
+    return len(_open(folder)[0].labels)
+
+
 def stratified_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Return a random order of which every beginning holds the classes as nearly as can be in their proportions."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))

@@ -61,7 +61,7 @@ def test_a_step_in_the_shares_moves_no_weight_and_one_in_the_weights_no_share(sp
     search = SupernetSearch(space, method)
     batch = next(batches(0))
     weights, shares = [item.clone() for item in search.module.parameters()], search.shares
-    search.step_in_shares(batch)
+    search.step_in_shares(batch, batch, 0.1)
     assert all(torch.equal(one, other) for one, other in zip(weights, search.module.parameters(), strict=True))
     moved = search.shares
     assert any(not np.array_equal(one, other) for one, other in zip(shares, moved, strict=True))

@@ -1,0 +1,96 @@
+"""What `hilnas search --data` asks for, and the objects it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hilnas import plugins
+from hilnas.errors import UsageError
+from search_spaces._base import SearchSpace
+from search_spaces._supergraph import SupernetSpace
+from searchers._columns import column_of
+from searchers._expected_cost import expected_cost
+from searchers._options import option_defaults, read_options, split_pairs
+from searchers._request import (
+    PictureSetup,
+    SearchRequest,
+    Setup,
+    constraints_of,
+    cost_models_of,
+    real_device,
+)
+from searchers._supernet_jobs import PACKAGE
+from searchers.evaluators.trained import Trained
+from searchers.image_data import count_images
+from searchers.supernets._base import SPLIT_SEED, GradientSearcher, Pictures
+
+if TYPE_CHECKING:
+    from profiler._workspace import Workspace
+
+#: The name of the pictures that need no folder.
+DIGITS = "digits"
+#: Options of every search on pictures. images: to search with (0: three quarters, at most 2000). judge_epochs: how long
+#: a proposed network is trained before it is judged by pictures it has not seen.
+_SHARED = {"images": 0, "judge_epochs": 4}
+_MOST_IMAGES = 2000
+
+
+def set_up_pictures(workspace: Workspace, request: SearchRequest, space: SearchSpace, configs: Path | None) -> Setup:
+    """Return what a request with pictures stands for; raise UsageError, UnknownName or NotFitted."""
+    kind = plugins.load(PACKAGE, request.searcher, GradientSearcher, "search on pictures")
+    own = option_defaults(kind)
+    given = read_options(split_pairs(request.options), {**space.options, **own, **_SHARED}, request.searcher)
+    pictures = _pictures(request, int(given.get("images", 0)))
+    asked = {name: value for name, value in given.items() if name not in own and name not in _SHARED}
+    constraints = constraints_of(request.limits)
+    models, predictor = cost_models_of(workspace, request, space, constraints)
+    skeleton = _skeleton(space, kind, pictures, asked)
+    judge = Trained(
+        space,
+        data="" if pictures.folder is None else str(pictures.folder),
+        images=pictures.images,
+        epochs=int(given.get("judge_epochs", _SHARED["judge_epochs"])),
+        stop=False,
+        seed=SPLIT_SEED,
+        proxy=skeleton,
+        cache=workspace.path / "scores",
+    )
+    relaxed = {m.metric: expected_cost(space, m) for m in models} if isinstance(space, SupernetSpace) else {}
+    accuracy = None if request.accuracy is None else column_of(workspace, request.accuracy, space, "--accuracy")
+    return Setup(
+        request=request,
+        space=space,
+        constraints=constraints,
+        evaluations=1,
+        searcher=kind,
+        options={name: value for name, value in given.items() if name in own},
+        evaluator=judge,
+        cost_models=models,
+        predictor=predictor,
+        accuracy=None if accuracy is None else accuracy.values,
+        device=real_device(request, configs),
+        pictures=PictureSetup(pictures, skeleton, relaxed),
+    )
+
+
+def _pictures(request: SearchRequest, images: int) -> Pictures:
+    folder = None if request.data in (None, DIGITS) else Path(str(request.data)).expanduser().resolve()
+    there = count_images(folder)
+    if images > there:
+        raise UsageError(f"{images} images were asked for; there are {there}", "", f"Take fewer: --set images={there}")
+    return Pictures(folder, images or min(_MOST_IMAGES, 3 * there // 4))
+
+
+def _skeleton(
+    space: SearchSpace, kind: type[GradientSearcher], pictures: Pictures, asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the options of the networks that are trained while searching, those that were asked for before others."""
+    usual = {name: value for name, value in kind.skeleton.items() if name in space.options}
+    if space.options.get("imagenet"):
+        usual.pop("resolution", None)  # its stem needs large pictures
+    found = {**usual, **asked}
+    if "classes" in space.options:
+        found["classes"] = pictures.at(type(space)(**{**space.options, **found}).input_shape).classes
+    return found

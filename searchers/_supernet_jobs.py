@@ -1,0 +1,178 @@
+"""Searches on pictures, each in a process of its own: what they propose, how long they take, and how much memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from devices.agent._memory import Peak
+from hilnas import plugins
+from hilnas.errors import BadFile, HilnasError
+from profiler._campaign import Progress
+from searchers._records import append_text
+from searchers.supernets._base import GradientSearcher, Outcome, Task
+
+PACKAGE = "searchers.supernets"
+#: How often progress is looked at while searches run.
+_LOOK_S = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """One search: the searcher by name, its task, its options, and the folder of its own."""
+
+    searcher: str
+    task: Task
+    options: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Return what the search is called on the screen."""
+        return f"{self.searcher}, seed {self.task.seed}, bounds x {self.task.factor:g}"
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The outcome of a job, how long it took, and what its process held at most beyond what it began with."""
+
+    outcome: Outcome = field(repr=False)
+    elapsed_s: float
+    peak_bytes: int
+
+
+def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress) -> list[Searched]:
+    """Run the jobs that have no result yet, so many at once, and return all results in order.
+
+    Raises HilnasError where a process ends: what it had done is kept in the folder of its job.
+    """
+    missing = [job for job in jobs if not _result(job).exists()]
+    for job in missing:
+        job.folder.mkdir(parents=True, exist_ok=True)
+    if missing:
+        _run_all(missing, min(workers, len(missing)), len(jobs), progress)
+    return [_read(job) for job in jobs]
+
+
+def _run_all(jobs: Sequence[Job], workers: int, total: int, progress: Progress) -> None:
+    done = total - len(jobs)
+    # A process for each: its peak of memory is that of one search.
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN), max_tasks_per_child=1
+    ) as pool:
+        running: set[Future[None]] = {pool.submit(_run, job, os.getpid()) for job in jobs}
+        try:
+            while running:
+                ended, running = wait(running, _LOOK_S, FIRST_COMPLETED)
+                for future in ended:
+                    future.result()
+                done += len(ended)
+                progress(done, total, _newest(jobs))
+        except BrokenProcessPool as error:
+            raise HilnasError(
+                "a process of the search has ended",
+                "It may have run out of memory. What it had done before is kept.",
+                "Search a smaller supernet (--set width=8, --set batch=32), or go on with: hilnas search --resume last",
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _newest(jobs: Sequence[Job]) -> str:
+    """Return what the job that reported last is at."""
+    reported = [job for job in jobs if _reports(job).exists()]
+    if not reported:
+        return jobs[0].name
+    job = max(reported, key=lambda item: _reports(item).stat().st_mtime)
+    return f"{job.name}: {_reports(job).read_text(encoding='utf-8').splitlines()[-1][:160]}"
+
+
+def _run(job: Job, parent: int) -> None:
+    """Run one job in this process and write its result."""
+    _end_with(parent)
+    kind = plugins.load(PACKAGE, job.searcher, GradientSearcher, "searcher")
+    began, peak = time.monotonic(), Peak()
+
+    def report(values: Mapping[str, Any], share: float) -> None:
+        append_text(_reports(job), f"{share:4.0%} {_line(values)}\n")
+
+    outcome = kind(job.task, **job.options).run(job.folder, report)
+    spent = outcome.history[-1].get("elapsed_s") if outcome.history else None
+    values = {
+        "architectures": [item.text for item in outcome.architectures],
+        "shares": outcome.shares,
+        "history": outcome.history,
+        "cause": outcome.cause,
+        "elapsed_s": time.monotonic() - began if spent is None else spent,
+        "peak_bytes": _peak_bytes(peak),
+    }
+    partial = _result(job).with_suffix(".partial")
+    partial.write_text(json.dumps(values, allow_nan=False), encoding="utf-8")
+    partial.replace(_result(job))
+
+
+def _end_with(parent: int) -> None:
+    """Let this process end when the one that asked for it is gone: nobody would read the result."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _line(values: Mapping[str, Any]) -> str:
+    """Return the numbers of a report in one line."""
+    parts = []
+    for name, value in values.items():
+        if isinstance(value, float | int):
+            parts.append(f"{name} {value:.4g}")
+        elif isinstance(value, Mapping):
+            parts += [f"{name} {key} {item:.4g}" for key, item in value.items() if isinstance(item, float | int)]
+    return ", ".join(parts)
+
+
+def _peak_bytes(peak: Peak) -> int:
+    """Return what this process, or torch's allocator on a GPU, has held at most since it was looked at."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return int(torch.cuda.max_memory_allocated())
+    return int(peak.report().get("peak_bytes", 0))
+
+
+def _result(job: Job) -> Path:
+    return job.folder / "result.json"
+
+
+def _reports(job: Job) -> Path:
+    return job.folder / "progress.txt"
+
+
+def _read(job: Job) -> Searched:
+    try:
+        value = json.loads(_result(job).read_text(encoding="utf-8"))
+        parse = job.task.space.parse
+        outcome = Outcome(
+            tuple(parse(text) for text in value["architectures"]),
+            tuple(tuple(map(float, row)) for row in value["shares"]),
+            tuple(value["history"]),
+            value["cause"],
+        )
+        return Searched(outcome, float(value["elapsed_s"]), int(value["peak_bytes"]))
+    except (OSError, KeyError, TypeError, ValueError, HilnasError) as error:
+        raise BadFile(
+            f"{_result(job)} is no result of a search", str(error)[:200], "Take it away to search again."
+        ) from error

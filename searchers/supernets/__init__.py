@@ -1,0 +1,1 @@
+"""Searches that train on pictures: one public module a search."""
