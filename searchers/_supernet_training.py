@@ -21,7 +21,7 @@ from searchers._torch import one_thread
 from searchers._training import Diverged, tensors
 from searchers.image_data import Dataset
 
-_FORMAT = 2
+_FORMAT = 3
 _CHANNELS = 3
 
 
@@ -66,7 +66,8 @@ class Schedule:
 class SearchEpoch:
     """What an epoch left: mean losses (nats), mean entropy of the rows (nats), expected costs (SI), multipliers.
 
-    `architecture` is what would be derived, with so many `skips`. `elapsed_s` is that of the whole search so far.
+    `architecture` is what would be derived of the `shares`, with so many `skips`. `elapsed_s` is that of the whole
+    search so far.
     """
 
     number: int
@@ -76,6 +77,7 @@ class SearchEpoch:
     expected: dict[str, float]
     multipliers: dict[str, float]
     architecture: Architecture
+    shares: tuple[tuple[float, ...], ...]
     skips: int
     elapsed_s: float
 
@@ -86,7 +88,8 @@ class SearchEpoch:
     @classmethod
     def from_json(cls, value: Mapping[str, Any], parse: Callable[[str], Architecture]) -> SearchEpoch:
         """Return the epoch of a value that `to_json` returned; raise TypeError or UsageError for another."""
-        return cls(**{**value, "architecture": parse(value["architecture"])})
+        shares = tuple(map(tuple, value["shares"]))
+        return cls(**{**value, "architecture": parse(value["architecture"]), "shares": shares})
 
 
 #: Called after every step with (steps done, all steps).
@@ -162,7 +165,8 @@ class _Loop:
             of_shares = self._search.step_in_shares(validation, training, rate, penalty)
         of_weights = self._search.step_in_weights(training, rate)
         if not all(math.isfinite(loss) for loss in (of_weights, of_shares or 0.0)):
-            kept = "" if self._checkpoint is None else f"; the last state before is kept in {self._checkpoint}"
+            there = self._checkpoint is not None and self._checkpoint.exists()
+            kept = f"; the last state before is kept in {self._checkpoint}" if there else ""
             raise Diverged(f"the search diverged: losses {of_weights} and {of_shares} in epoch {self.epoch + 1}{kept}")
         return of_weights, of_shares
 
@@ -194,6 +198,7 @@ class _Loop:
             expected={} if limited is None else limited.expected([torch.from_numpy(row) for row in shares]),
             multipliers={} if limited is None else dict(limited.multipliers),
             architecture=architecture,
+            shares=tuple(tuple(row.tolist()) for row in shares),
             skips=self._search.space.skips(architecture),
             elapsed_s=self._elapsed_s,
         )

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hilnas.errors import UsageError
+
 
 @contextmanager
 def one_thread() -> Iterator[None]:
@@ -28,6 +30,23 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def checked_device(text: str) -> str:
+    """Return the name of a device that torch has; raise UsageError for another."""
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UsageError(f"{text!r} is no device to train on", "", "Write device=cpu, device=cuda or device=cuda:1")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"torch sees no {text}",
+            f"It sees {torch.cuda.device_count()} CUDA devices; a build of torch for CPUs sees none.",
+            "Write device=cpu, or install a build of torch for your GPU.",
+        )
+    return text
 
 
 class Policy(nn.Module, ABC):

@@ -26,6 +26,7 @@ from search_spaces._graph import Graph
 from search_spaces._torch import to_module
 from searchers._learning_curves import power_law
 from searchers._options import option_defaults, read_options, split_pairs
+from searchers._torch import checked_device
 from searchers._training import Diverged, Epoch, Recipe, Unsuitable, train
 from searchers.evaluators._base import Evaluator, Score
 from searchers.evaluators._forms import first_of_form
@@ -78,7 +79,7 @@ class Trained(Evaluator):
         self._folder = Path(data).expanduser() if data else None
         self._images, self._epochs, self._seed = images, epochs, seed
         self._stop, self._reference = stop, reference
-        self._recipe = Recipe(horizon or epochs, batch, learning_rate, augment, seed, _checked_device(device))
+        self._recipe = Recipe(horizon or epochs, batch, learning_rate, augment, seed, checked_device(device))
         self._datasets: dict[tuple[int, ...], Dataset] = {}
         options = dict(space.options)
         options |= {name: value for name, value in _PROXY.items() if name in options} | dict(proxy or {})
@@ -217,20 +218,3 @@ def _chance(labels: NDArray[np.int64]) -> float:
     """Return the accuracy that naming the most frequent class exceeds in one of twenty draws of so many images."""
     share = float(np.bincount(labels).max()) / len(labels)
     return share + _CERTAIN * math.sqrt(share * (1 - share) / len(labels))
-
-
-def _checked_device(text: str) -> str:
-    """Return the name of a device that torch has; raise UsageError for another."""
-    try:
-        device = torch.device(text)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise UsageError(f"{text!r} is no device to train on", "", "Write device=cpu, device=cuda or device=cuda:1")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(
-            f"torch sees no {text}",
-            f"It sees {torch.cuda.device_count()} CUDA devices; a build of torch for CPUs sees none.",
-            "Write device=cpu, or install a build of torch for your GPU.",
-        )
-    return text

@@ -12,7 +12,9 @@ from search_spaces._supergraph import SupernetSpace
 from searchers._expected_cost import Constraints
 from searchers._supernet_search import Arithmetic, Method, SupernetSearch
 from searchers._supernet_training import Schedule, SearchEpoch, epochs
+from searchers._torch import checked_device
 from searchers._training import Diverged
+from searchers.image_data import VALIDATION_SHARE
 from searchers.supernets._base import GradientSearcher, Outcome, Report, Task
 
 
@@ -60,8 +62,9 @@ class CellSearcher(GradientSearcher):
             raise UsageError("a search of cells needs rates above 0, and a last rate not above the first")
         resting = round(self.resting * epochs) if warm_up < 0 else warm_up
         self._schedule = Schedule(epochs, batch, rate, last_rate, resting, augment, task.seed, checkpoint_steps)
+        self._schedule.steps(round(VALIDATION_SHARE * task.pictures.images))  # of the smaller part
         self._share_rate, self._multiplier_rate, self._most_skips = share_rate, multiplier_rate, most_skips
-        self._arithmetic = Arithmetic(device, mixed_precision, channels_last)
+        self._arithmetic = Arithmetic(checked_device(device), mixed_precision, channels_last)
 
     def chosen_method(self) -> Method:
         """Return the method with the options that change it."""
@@ -84,20 +87,20 @@ class CellSearcher(GradientSearcher):
                     cause = f"stopped: epoch {epoch.number} would leave {epoch.skips} skips"
                     break
                 found.append(epoch)
-                report(epoch.to_json(), epoch.number / self._schedule.epochs)
+                report(_reported(epoch), epoch.number / self._schedule.epochs)
         except Diverged as error:
             cause = str(error)
         if not found:
             return Outcome((), cause=cause)
-        return Outcome(
-            (found[-1].architecture,),
-            tuple(tuple(row.tolist()) for row in search.shares),
-            tuple(item.to_json() for item in found),
-            cause,
-        )
+        return Outcome((found[-1].architecture,), found[-1].shares, tuple(map(_reported, found)), cause)
 
     def _rate_of_shares(self, images: int) -> float:
         if self._share_rate:
             return self._share_rate
         steps = max(1, (self._schedule.epochs - self._schedule.warm_up) * self._schedule.steps(images))
         return self.method.share_rate * max(1.0, self.authors_steps / steps)
+
+
+def _reported(epoch: SearchEpoch) -> dict[str, Any]:
+    """Return what there is to tell about an epoch."""
+    return {name: value for name, value in epoch.to_json().items() if name != "shares"}

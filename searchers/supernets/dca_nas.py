@@ -47,8 +47,9 @@ class DcaNas(CellSearcher):
         super().__init__(task, **options)
         if bounds < 1 or not 0 < lowest <= highest:
             raise UsageError("dca_nas needs at least one bound, and 0 < lowest <= highest")
-        one = [1.0] if bounds == 1 else np.geomspace(lowest, highest, bounds).round(4).tolist()
-        self._factors = tuple(map(float, one)) if task.limits else (1.0,)
+        several = bounds > 1 and task.limits
+        grid = [float(f"{item:.4g}") for item in np.geomspace(lowest, highest, bounds)] if several else [1.0]
+        self._factors = tuple(dict.fromkeys(grid))
         self._style, self._derived = Supernet(shared=shared, bottleneck=bottleneck), derived
 
     @property
