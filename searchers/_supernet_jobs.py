@@ -9,10 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import connection, get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Searched:
 def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress) -> list[Searched]:
     """Run the jobs that have no result yet, so many at once, and return all results in order.
 
-    Raises HilnasError where a process ends: what it had done is kept in the folder of its job.
+    Raises what a search raises, and HilnasError where a process ends: what was done is kept in the folders of the jobs.
     """
     missing = [job for job in jobs if not _result(job).exists()]
     for job in missing:
@@ -66,28 +67,60 @@ def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress) -> list[Sear
 
 
 def _run_all(jobs: Sequence[Job], workers: int, total: int, progress: Progress) -> None:
-    done = total - len(jobs)
-    # A process for each: its peak of memory is that of one search.
-    with ProcessPoolExecutor(
-        workers, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN), max_tasks_per_child=1
-    ) as pool:
-        running: set[Future[None]] = {pool.submit(_run, job, os.getpid()) for job in jobs}
-        try:
-            while running:
-                ended, running = wait(running, _LOOK_S, FIRST_COMPLETED)
-                for future in ended:
-                    future.result()
-                done += len(ended)
-                progress(done, total, _newest(jobs))
-        except BrokenProcessPool as error:
+    waiting, done = list(jobs), total - len(jobs)
+    running: dict[int, _Worker] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                worker = _Worker(waiting.pop(0))
+                running[worker.process.sentinel] = worker
+            ended = connection.wait(list(running), _LOOK_S)
+            for sentinel in running.keys() & set(ended):
+                running.pop(sentinel).end()
+                done += 1
+            progress(done, total, _newest(jobs))
+    finally:
+        for worker in running.values():
+            worker.stop()
+
+
+class _Worker:
+    """A process for one job: its peak of memory is that of one search.
+
+    Its line to this process carries the error that stops it, and ends it when this process is gone, however that ended.
+    """
+
+    def __init__(self, job: Job) -> None:
+        context = get_context("spawn")
+        self._line, theirs = context.Pipe()
+        self._job = job
+        self.process: SpawnProcess = context.Process(target=_work, args=(job, theirs))
+        self.process.start()
+        theirs.close()
+
+    def end(self) -> None:
+        """Take leave of a process that has ended; raise what stopped it."""
+        error = None
+        with suppress(EOFError, OSError):
+            error = self._line.recv() if self._line.poll() else None
+        self.process.join()
+        self._line.close()
+        if error is not None:
+            raise error
+        if not _result(self._job).exists():
+            code = self.process.exitcode
+            memory = "It may have run out of memory. " if code == -signal.SIGKILL else ""
             raise HilnasError(
-                "a process of the search has ended",
-                "It may have run out of memory. What it had done before is kept.",
+                f"the process of {self._job.name} has ended with exit code {code}",
+                f"{memory}What it had done before is kept.",
                 "Search a smaller supernet (--set width=8, --set batch=32), or go on with: hilnas search --resume last",
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            )
+
+    def stop(self) -> None:
+        """End the process now: its last checkpoint is whole."""
+        self.process.terminate()
+        self.process.join()
+        self._line.close()
 
 
 def _newest(jobs: Sequence[Job]) -> str:
@@ -96,12 +129,29 @@ def _newest(jobs: Sequence[Job]) -> str:
     if not reported:
         return jobs[0].name
     job = max(reported, key=lambda item: _reports(item).stat().st_mtime)
-    return f"{job.name}: {_reports(job).read_text(encoding='utf-8').splitlines()[-1][:160]}"
+    last = _reports(job).read_text(encoding="utf-8").rpartition("\n")[0].rpartition("\n")[2]
+    return f"{job.name}: {last[:160]}"
 
 
-def _run(job: Job, parent: int) -> None:
-    """Run one job in this process and write its result."""
-    _end_with(parent)
+def _work(job: Job, line: Connection) -> None:
+    """Run one job in this process; what a user can act on goes down the line."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked for it decides what an interruption ends
+    threading.Thread(target=end_with, args=(line,), daemon=True).start()
+    try:
+        _run(job)
+    except HilnasError as error:
+        line.send(error)
+
+
+def end_with(line: Connection) -> None:
+    """Let this process end when the one that asked for it is gone: nobody would read the result."""
+    with suppress(EOFError, OSError):
+        line.recv()
+    os._exit(1)
+
+
+def _run(job: Job) -> None:
+    """Run one job and write its result."""
     kind = plugins.load(PACKAGE, job.searcher, GradientSearcher, "searcher")
     began, peak = time.monotonic(), Peak()
 
@@ -121,17 +171,6 @@ def _run(job: Job, parent: int) -> None:
     partial = _result(job).with_suffix(".partial")
     partial.write_text(json.dumps(values, allow_nan=False), encoding="utf-8")
     partial.replace(_result(job))
-
-
-def _end_with(parent: int) -> None:
-    """Let this process end when the one that asked for it is gone: nobody would read the result."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _line(values: Mapping[str, Any]) -> str:
