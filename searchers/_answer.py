@@ -104,7 +104,7 @@ def verdict_error(setup: Setup, studies: Studies, verified: Verified) -> HilnasE
 
 
 def _nothing_feasible(setup: Setup, studies: Studies, limits: str) -> HilnasError:
-    seen = [item for found in studies.by_name.values() for study in found for item in study.evaluations]
+    seen = [item for study in studies.own for item in study.evaluations]
     failed = sum(item.cause is not None for item in seen)
     what = f"nothing among {len(seen)} evaluations keeps {limits}"
     first = setup.constraints[0].metric if setup.constraints else None
@@ -114,7 +114,8 @@ def _nothing_feasible(setup: Setup, studies: Studies, limits: str) -> HilnasErro
         return Infeasible(what, f"{failed} of them failed, the first with: {cause}")
     least = min(known, key=lambda item: item.bounds[first])
     best = f"The smallest {first} among them is {shown(first, least.bounds[first])}: {least.architecture}"
-    return Infeasible(what, f"{best} ({failed} failed).", "Raise the limit, or search longer: --evaluations N")
+    longer = "search longer: --evaluations N" if setup.pictures is None else "search where limits steer: dca_nas"
+    return Infeasible(what, f"{best} ({failed} failed).", f"Raise the limit, or {longer}")
 
 
 def _notes(setup: Setup) -> list[str]:

@@ -114,7 +114,10 @@ def search(
 
     request = None
     if resume is None:
-        data = _pictures(searcher, score, data, (*score_options, fusion, labels, episodes, evaluations, reward))
+        others = (*score_options, fusion, labels, episodes, evaluations, reward, baselines)
+        data = _pictures(searcher, score, data, others)
+        if train_winner and data is None:
+            _refuse_training(searcher)
         request = SearchRequest(
             *_named(searcher, space, space_options), device, limits, score or "nwot", score_options,
             fusion, labels, label_budget, accuracy, episodes, evaluations, seed, seeds,
@@ -150,12 +153,12 @@ def _pictures(searcher: str | None, score: str | None, data: str | None, others:
     from hilnas.errors import UsageError
     from searchers._supernet_jobs import PACKAGE
 
+    if searcher is None:
+        return data
     trains = searcher in plugins.names(PACKAGE)
     if data is None and not (trains and score is None):
         if trains and searcher not in plugins.names("searchers"):
-            raise UsageError(
-                f"{searcher} trains on pictures: it reads no scores", "", "Leave --score out, or name --data FOLDER"
-            )
+            raise UsageError(f"{searcher} trains on pictures: it reads no scores", "", "Leave --score out.")
         return None
     if not trains:
         known = ", ".join(plugins.names(PACKAGE))
@@ -167,10 +170,21 @@ def _pictures(searcher: str | None, score: str | None, data: str | None, others:
     if score is not None or any(others):
         raise UsageError(
             "a search on pictures is judged by pictures",
-            "--score, --score-option, --fusion, --labels, --reward, --episodes and --evaluations serve other searches.",
+            "--score, --score-option, --fusion, --labels, --reward, --episodes, --evaluations and --baselines serve "
+            "other searches.",
             "Leave them out.",
         )
     return data or "digits"
+
+
+def _refuse_training(searcher: str | None) -> None:
+    from hilnas.errors import UsageError
+
+    raise UsageError(
+        f"--train-winner trains on the pictures of a search, and {searcher} has none",
+        "",
+        "Leave it out, or score by training: --score trained --score-option data=FOLDER",
+    )
 
 
 def _refuse_both() -> None:
@@ -183,6 +197,7 @@ def _run(settings: Settings, request: SearchRequest | None, resume: str | None, 
     from profiler._progress import progress_bar
     from profiler._workspace import Workspace
     from searchers._answer import search_answer, verdict_error
+    from searchers._picture_answer import nothing_proposed
     from searchers._reach import check_reachable
     from searchers._records import StudyLog
     from searchers._request import SearchRequest, set_up
@@ -206,7 +221,7 @@ def _run(settings: Settings, request: SearchRequest | None, resume: str | None, 
         values = search_answer(log.study_id, setup, studies, verified) | details
         log.finish(values)
     _show(values, as_json)
-    error = verdict_error(setup, studies, verified)
+    error = nothing_proposed(values) or verdict_error(setup, studies, verified)
     if error is not None:
         raise error
 
@@ -217,10 +232,12 @@ def _studies(setup: Setup, log: StudyLog, folder: Path, progress: Progress) -> t
         from searchers._search import search as run_searches
 
         return run_searches(setup, log, progress), {}
+    from profiler._metrics import stored_names
     from searchers._picture_study import search_on_pictures
 
     found = search_on_pictures(setup, log, folder / log.study_id, progress)
-    return found.studies, {"searches": list(found.searches)}
+    explained = {stored_names()[name]: cost.explained for name, cost in setup.pictures.costs.items()}
+    return found.studies, {"searches": list(found.searches), "explained": explained}
 
 
 def _trained(setup: Setup, studies: Studies, progress: Progress) -> dict[str, Any]:
@@ -240,9 +257,11 @@ def _show(values: dict[str, Any], as_json: bool) -> None:
         return
     show_answer(values)
     if "searches" in values:
-        from searchers._picture_answer import show_searches
+        from searchers._picture_answer import remarks, show_searches
 
         show_searches(values)
+        for text in remarks(values):
+            click.echo(text)
     click.echo(f"study_id: {values['study_id']}")
 
 

@@ -33,10 +33,16 @@ _SAMPLES = 600
 _HELD_OUT = 100
 #: Of the mean square of a column: choices that few samples have are pulled towards no cost.
 _RIDGE = 1e-6
+_ROUNDING = 1e-9
 
 
 class RelaxedCost(ABC):
-    """A cost of networks, continued to distributions over their choices."""
+    """A cost of networks, continued to distributions over their choices.
+
+    `explained` is the share of the variance of the real cost that it has, over networks it was not fitted to.
+    """
+
+    explained: float = 1.0
 
     @abstractmethod
     def of(self, shares: Sequence[Tensor]) -> Tensor:
@@ -45,10 +51,7 @@ class RelaxedCost(ABC):
 
 @dataclass(frozen=True)
 class ExpectedCost(RelaxedCost):
-    """A cost that is a sum over choices: what every network costs, and what a share of 1 of each choice adds.
-
-    `explained` is the share of the variance of the real cost that the sum has, over networks it was not fitted to.
-    """
+    """A cost that is a sum over choices: what every network costs, and what a share of 1 of each choice adds."""
 
     fixed: float
     rows: Sequence[Array]
@@ -119,7 +122,9 @@ def _fitted(space: SupernetSpace, model: CostModel) -> ExpectedCost:
     values = np.array([value for _, value in known])
     fixed, weights = _ridge(inputs[_HELD_OUT:], values[_HELD_OUT:])
     errors = values[:_HELD_OUT] - fixed - inputs[:_HELD_OUT] @ weights
-    explained = 1 - float(np.square(errors).mean() / max(values[:_HELD_OUT].var(), np.finfo(float).tiny))
+    # Where all cost the same there is nothing to explain but rounding.
+    spread = max(values[:_HELD_OUT].var(), (_ROUNDING * abs(values).max()) ** 2)
+    explained = 1 - float(np.square(errors).mean() / spread) if spread else 1.0
     return ExpectedCost(fixed, np.split(weights, np.cumsum(sizes)[:-1]), explained)
 
 

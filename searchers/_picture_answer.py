@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hilnas.errors import Inconclusive
 from hilnas.output import show_table
 from profiler._metrics import stored_names
 from searchers._reach import shown
@@ -31,11 +32,28 @@ def show_searches(values: Mapping[str, Any]) -> None:
     show_table(("", "accuracy %", "sd", "difference [95 %]"), found, title)
 
 
+def remarks(values: Mapping[str, Any]) -> list[str]:
+    """Return why searches ended early, and how good the expectation of a cost is that is none."""
+    searches = [item for item in values["searches"] if item["cause"] is not None]
+    ended = [f"seed {item['seed']}, bounds x {item['factor']:g}: {item['cause']}" for item in searches]
+    sums = {name: share for name, share in values["explained"].items() if share < 1}
+    return ended + [f"{name}: the sum that is expected has {share:.0%} of its variance" for name, share in sums.items()]
+
+
+def nothing_proposed(values: Mapping[str, Any]) -> Inconclusive | None:
+    """Return why no search has proposed a network, None where one has."""
+    searches = values.get("searches", [])
+    if not searches or any(item["derived"] for item in searches):
+        return None
+    causes = [item["cause"] for item in searches if item["cause"] is not None]
+    return Inconclusive("no search has proposed a network", "; ".join(causes[:1]), "Lower the rate: --set rate=0.01")
+
+
 def _rows(item: Mapping[str, Any]) -> list[tuple[object, ...]]:
     last = item["history"][-1] if item["history"] else {}
     first = (item["seed"], _costs(item["bounds"]) or f"x {item['factor']:g}", _costs(item["expected"]))
     if not item["derived"]:
-        return [(*first, None, item["cause"], None, None, item["elapsed_s"], item["peak_bytes"] / _MIB)]
+        return [(*first, None, "nothing", None, None, item["elapsed_s"], item["peak_bytes"] / _MIB)]
     found: list[tuple[object, ...]] = []
     for i, one in enumerate(item["derived"]):
         spent = (last.get("skips"), last.get("entropy"), item["elapsed_s"], item["peak_bytes"] / _MIB)

@@ -24,7 +24,7 @@ from searchers._request import (
 from searchers._supernet_jobs import PACKAGE
 from searchers.evaluators.trained import Trained
 from searchers.image_data import count_images
-from searchers.supernets._base import SPLIT_SEED, GradientSearcher, Pictures
+from searchers.supernets._base import SPLIT_SEED, GradientSearcher, Pictures, Task
 
 if TYPE_CHECKING:
     from profiler._workspace import Workspace
@@ -35,6 +35,7 @@ DIGITS = "digits"
 #: a proposed network is trained before it is judged by pictures it has not seen.
 _SHARED = {"images": 0, "judge_epochs": 4}
 _MOST_IMAGES = 2000
+_JUDGE_BATCH = 64
 
 
 def set_up_pictures(workspace: Workspace, request: SearchRequest, space: SearchSpace, configs: Path | None) -> Setup:
@@ -42,22 +43,29 @@ def set_up_pictures(workspace: Workspace, request: SearchRequest, space: SearchS
     kind = plugins.load(PACKAGE, request.searcher, GradientSearcher, "search on pictures")
     own = option_defaults(kind)
     given = read_options(split_pairs(request.options), {**space.options, **own, **_SHARED}, request.searcher)
-    pictures = _pictures(request, int(given.get("images", 0)))
+    chosen = {**_SHARED, **given}
+    if chosen["images"] < 0 or chosen["judge_epochs"] < 1:
+        raise UsageError("a search on pictures needs a number of images (0: its own choice) and an epoch to judge by")
+    pictures = _pictures(request, chosen["images"])
     asked = {name: value for name, value in given.items() if name not in own and name not in _SHARED}
     constraints = constraints_of(request.limits)
     models, predictor = cost_models_of(workspace, request, space, constraints)
     skeleton = _skeleton(space, kind, pictures, asked)
+    relaxed = {m.metric: expected_cost(space, m) for m in models} if isinstance(space, SupernetSpace) else {}
+    options = {name: value for name, value in given.items() if name in own}
+    limits = {item.metric: item.limit for item in constraints}
+    kind(Task(space, skeleton, pictures, limits, relaxed, models), **options)  # refuses now what it would later
     judge = Trained(
         space,
         data="" if pictures.folder is None else str(pictures.folder),
         images=pictures.images,
-        epochs=int(given.get("judge_epochs", _SHARED["judge_epochs"])),
+        epochs=chosen["judge_epochs"],
+        batch=min(_JUDGE_BATCH, pictures.images // 2),
         stop=False,
         seed=SPLIT_SEED,
         proxy=skeleton,
         cache=workspace.path / "scores",
     )
-    relaxed = {m.metric: expected_cost(space, m) for m in models} if isinstance(space, SupernetSpace) else {}
     accuracy = None if request.accuracy is None else column_of(workspace, request.accuracy, space, "--accuracy")
     return Setup(
         request=request,
@@ -65,7 +73,7 @@ def set_up_pictures(workspace: Workspace, request: SearchRequest, space: SearchS
         constraints=constraints,
         evaluations=1,
         searcher=kind,
-        options={name: value for name, value in given.items() if name in own},
+        options=options,
         evaluator=judge,
         cost_models=models,
         predictor=predictor,
@@ -80,7 +88,14 @@ def _pictures(request: SearchRequest, images: int) -> Pictures:
     there = count_images(folder)
     if images > there:
         raise UsageError(f"{images} images were asked for; there are {there}", "", f"Take fewer: --set images={there}")
-    return Pictures(folder, images or min(_MOST_IMAGES, 3 * there // 4))
+    found = Pictures(folder, images or min(_MOST_IMAGES, 3 * there // 4))
+    if request.train_winner and found.images == there:
+        raise UsageError(
+            f"no image is left to test with: all {there} are searched with",
+            "What a winner is worth is told by pictures that chose nothing.",
+            f"Search with fewer: --set images={3 * there // 4}",
+        )
+    return found
 
 
 def _skeleton(

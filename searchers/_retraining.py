@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from hilnas.errors import UsageError
 from hilnas.records import Architecture
 from profiler._campaign import Progress
 from search_spaces._base import SearchSpace
@@ -74,10 +73,10 @@ def _joined(first: Images, second: Images) -> Images:
 
 def accuracy_of(space: SearchSpace, architecture: Architecture, data: Dataset, epochs: int, seed: int) -> float | None:
     """Return the accuracy (percent) after so many epochs from scratch, None where training fails."""
-    recipe = Recipe(epochs, _BATCH, _RATE, _AUGMENT, seed, "cpu")
+    recipe = Recipe(epochs, min(_BATCH, len(data.train.labels)), _RATE, _AUGMENT, seed, "cpu")
     try:
         (*_, last) = train(space.module(architecture, seed), data, recipe)
-    except (Diverged, Unsuitable, UsageError):
+    except (Diverged, Unsuitable):
         return None
     return 100 * last.accuracy
 
