@@ -76,7 +76,7 @@ def main(text: str) -> None:
     plan = _plan(task["plan"])
     torch.set_num_threads(task["threads"])
     build = load_callable(task["target"])
-    _warm_up(plan.device)
+    warm_up(plan.device)
     is_cuda = plan.device.startswith("cuda")
     if is_cuda:
         torch.cuda.reset_peak_memory_stats(plan.device)
@@ -100,7 +100,7 @@ def _plan(values: Mapping[str, Any]) -> TrainingPlan:
     return TrainingPlan(**{**values, "input_shape": tuple(values["input_shape"]), "architecture_step": step})
 
 
-def _warm_up(device: str) -> None:
+def warm_up(device: str) -> None:
     """Train something tiny, so that what libraries load once is there before."""
     import torch
     from torch import nn

@@ -28,6 +28,8 @@ class SearchSpace(ABC):
     name: ClassVar[str]
     #: What whoever reads a latency of this space has to know; `hilnas profile` says it.
     latency_note: ClassVar[str] = ""
+    #: Options of small networks of the space: what is trained where searching must not take long.
+    small: ClassVar[Mapping[str, Any]] = {}
     #: Whether graphs come from traces of modules: they can be counted, not run, and there are no blocks to measure.
     traced: ClassVar[bool] = False
 

@@ -9,7 +9,7 @@ ImageNet, without the auxiliary head: the network that is deployed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ class Darts(SupernetSpace):
     """The cell space of DARTS."""
 
     name = "darts"
+    small: ClassVar[Mapping[str, Any]] = {"cells": 8, "width": 16, "resolution": 16}
 
     def __init__(
         self,

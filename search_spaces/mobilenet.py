@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from hilnas.errors import UsageError
 from hilnas.records import Architecture
@@ -44,6 +44,7 @@ class Mobilenet(ChainSpace):
     """The space of MobileNet-like networks."""
 
     name = "mobilenet"
+    small: ClassVar[Mapping[str, Any]] = {"width": 25, "resolution": 32}
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ class NasBench201(SupernetSpace):
     """The cell space of NAS-Bench-201."""
 
     name = "nasbench201"
+    small: ClassVar[Mapping[str, Any]] = {"depth": 1, "resolution": 16}
 
     def __init__(
         self, *, width: int = 16, depth: int = 5, resolution: int = 32, classes: int = 10, batch: int = 1

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from hilnas.errors import UsageError
 from hilnas.records import Architecture
@@ -55,6 +55,7 @@ class QuantisedCnn(ChainSpace):
     """The space of quantised CNNs."""
 
     name = "quantised_cnn"
+    small: ClassVar[Mapping[str, Any]] = {"width": 16, "resolution": 16}
     latency_note = (
         "no runtime here computes with 2 to 9 bits: a latency of quantised_cnn is that of its emulation in floating "
         "point or, with the backend onnxruntime_int8, that of int8"

@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     metavar="EPOCHS",
     help="Train the winner of every seed from scratch, and test it on pictures that chose nothing.",
 )
+@click.option(
+    "--memory", help="What training a supernet may take, with unit (512MiB): for searches that fit theirs to it."
+)
 @click.option("--accuracy", help="table:NAME/COLUMN that is reported beside the winners; never searched with.")
 @click.option("--episodes", type=click.IntRange(1), help="Updates of the searcher; each takes its `samples`.")
 @click.option("--evaluations", type=click.IntRange(1), help="Architectures to evaluate.  [default: 500]")
@@ -83,6 +86,7 @@ def search(
     reward: str | None,
     data: str | None,
     train_winner: int | None,
+    memory: str | None,
     accuracy: str | None,
     episodes: int | None,
     evaluations: int | None,
@@ -122,7 +126,7 @@ def search(
             *_named(searcher, space, space_options), device, limits, score or "nwot", score_options,
             fusion, labels, label_budget, accuracy, episodes, evaluations, seed, seeds,
             options if reward is None else (*options, f"reward={reward}"), predictor, top, offline, baselines,
-            data, train_winner or 0,
+            data, train_winner or 0, memory,
         )  # fmt: skip
     elif searcher or space:
         _refuse_both()

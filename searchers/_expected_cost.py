@@ -120,7 +120,7 @@ def _fitted(space: SupernetSpace, model: CostModel) -> ExpectedCost:
         )
     inputs = np.array([_indicators(space, item, sizes) for item, _ in known])
     values = np.array([value for _, value in known])
-    fixed, weights = _ridge(inputs[_HELD_OUT:], values[_HELD_OUT:])
+    fixed, weights = ridge(inputs[_HELD_OUT:], values[_HELD_OUT:])
     errors = values[:_HELD_OUT] - fixed - inputs[:_HELD_OUT] @ weights
     # Where all cost the same there is nothing to explain but rounding.
     spread = max(values[:_HELD_OUT].var(), (_ROUNDING * abs(values).max()) ** 2)
@@ -141,7 +141,8 @@ def _indicators(space: SupernetSpace, architecture: Architecture, sizes: Sequenc
     return found
 
 
-def _ridge(inputs: Array, values: Array) -> tuple[float, Array]:
+def ridge(inputs: Array, values: Array) -> tuple[float, Array]:
+    """Return constant and weights of the sum of columns that is nearest to values, weights kept small."""
     means, mean = inputs.mean(0), values.mean()
     centred = inputs - means
     penalty = _RIDGE * len(inputs) * np.eye(inputs.shape[1])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hilnas import plugins
 from hilnas.errors import UsageError
+from hilnas.units import parse_quantity
 from search_spaces._base import SearchSpace
 from search_spaces._supergraph import SupernetSpace
 from searchers._columns import column_of
@@ -79,8 +80,12 @@ def set_up_pictures(workspace: Workspace, request: SearchRequest, space: SearchS
         predictor=predictor,
         accuracy=None if accuracy is None else accuracy.values,
         device=real_device(request, configs),
-        pictures=PictureSetup(pictures, skeleton, relaxed),
+        pictures=PictureSetup(pictures, skeleton, relaxed, _bytes(request.memory)),
     )
+
+
+def _bytes(memory: str | None) -> int:
+    return 0 if memory is None else int(parse_quantity(memory, "bytes"))
 
 
 def _pictures(request: SearchRequest, images: int) -> Pictures:
@@ -102,7 +107,7 @@ def _skeleton(
     space: SearchSpace, kind: type[GradientSearcher], pictures: Pictures, asked: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the options of the networks that are trained while searching, those that were asked for before others."""
-    usual = {name: value for name, value in kind.skeleton.items() if name in space.options}
+    usual = dict(space.small)
     if space.options.get("imagenet"):
         usual.pop("resolution", None)  # its stem needs large pictures
     found = {**usual, **asked}

@@ -78,7 +78,15 @@ def _jobs(setup: Setup, folder: Path, seed: int) -> list[Job]:
 
     def task(factor: float) -> Task:
         return Task(
-            setup.space, shared.skeleton, shared.pictures, limits, shared.costs, setup.cost_models, seed, factor
+            setup.space,
+            shared.skeleton,
+            shared.pictures,
+            limits,
+            shared.costs,
+            setup.cost_models,
+            seed,
+            factor,
+            shared.memory_bytes,
         )
 
     factors = kind(task(1.0), **setup.options).factors

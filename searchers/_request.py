@@ -58,6 +58,7 @@ class SearchRequest:
     baselines: bool = False
     data: str | None = None
     train_winner: int = 0
+    memory: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON value."""
@@ -80,6 +81,7 @@ class PictureSetup:
     pictures: Pictures
     skeleton: Mapping[str, Any]
     costs: Mapping[str, RelaxedCost] = field(repr=False)
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True)

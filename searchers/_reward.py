@@ -37,6 +37,14 @@ def limits_reward(problem: Problem, evaluation: Evaluation, alpha: float) -> flo
     return product
 
 
+def weighted_reward(accuracy: float, cost: float, alpha: float, beta: float, gamma: float) -> float:
+    """Return alpha x accuracy + (1 - alpha) x (1 - (cost - beta) / gamma) (RADARS, Eq. 2).
+
+    `accuracy` lies in [0, 1]; `cost`, `beta` and `gamma` > 0 have one unit. Costs above beta + gamma count below 0.
+    """
+    return alpha * accuracy + (1 - alpha) * (1 - (cost - beta) / gamma)
+
+
 class ScoreScale(ABC):
     """Maps raw scores of any sign and size to [0, 1] by the distinct architectures seen so far.
 

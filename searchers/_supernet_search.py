@@ -9,6 +9,7 @@ first cell of each kind mixed: the others run as the network that the shares der
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -74,26 +75,20 @@ class Losses:
     training: float
 
 
-class SupernetSearch:
+class DifferentiableSearch(ABC):
     """One search: a supernet, the logits of its shares, and their optimisers.
 
     Everything random comes from the seed. The module is on a device, where batches have to be as well.
     """
 
-    def __init__(
-        self, space: SupernetSpace, method: Method, seed: int = 0, arithmetic: Arithmetic = Arithmetic()
-    ) -> None:
-        self.space, self._method, self._arithmetic = space, method, arithmetic
+    def __init__(self, graph: Supergraph, method: Method, seed: int, arithmetic: Arithmetic) -> None:
+        self.graph, self._method, self._arithmetic = graph, method, arithmetic
         self.device = device = torch.device(arithmetic.device)
-        self.graph: Supergraph = space.supergraph(method.style)
         self.module = SupernetModule(self.graph, seed).to(device).to(memory_format=self._layout)  # type: ignore[call-overload]
         generator = torch.Generator().manual_seed(seed)
         self._logits = [
             (_LOGIT_SCALE * torch.randn(n, generator=generator)).to(device).requires_grad_() for n in self.graph.rows
         ]
-        first = {kind: self.graph.kinds.index(kind) for kind in self.graph.kinds}
-        mixed = set(first.values()) if method.derived else set(range(len(self.graph.kinds)))
-        self._derived = [cell for cell in range(len(self.graph.kinds)) if cell not in mixed]
         self._weights_by = torch.optim.SGD(
             self.module.parameters(), lr=0.0, momentum=_MOMENTUM, weight_decay=method.weight_decay
         )
@@ -106,9 +101,17 @@ class SupernetSearch:
         """Return one distribution a row of the supernet."""
         return [item.detach().cpu().double().numpy() for item in self._shares()]
 
+    @abstractmethod
     def derive(self) -> Architecture:
         """Return the architecture of the strongest shares."""
-        return self.space.derive(self.shares)
+
+    @abstractmethod
+    def parse(self, text: str) -> Architecture:
+        """Return the architecture of a text."""
+
+    def skips(self, architecture: Architecture) -> int:
+        """Return how many operations of what is derived are skips; 0 in spaces without."""
+        return 0
 
     def step(self, training: Batch, validation: Batch, rate: float, penalty: Penalty | None = None) -> Losses:
         """Take a step in the shares, then one in the weights at a learning rate, and return the losses before them.
@@ -126,9 +129,10 @@ class SupernetSearch:
         if self._method.order == 2:
             loss, gradients = self._unrolled(batch, training, rate, penalty)
         else:
-            shares = self._shares()
+            shares = self._mixed()
             loss = self._loss(batch, shares)
-            total = loss if penalty is None else loss + penalty(shares)
+            total = self._weighted(loss, shares)
+            total = total if penalty is None else total + penalty(shares)
             gradients = torch.autograd.grad(total, self._logits, allow_unused=True)
         for logits, gradient in zip(self._logits, gradients, strict=True):
             logits.grad = gradient
@@ -186,7 +190,7 @@ class SupernetSearch:
         for group in self._weights_by.param_groups:
             group["lr"] = rate
         self._weights_by.zero_grad(set_to_none=True)
-        loss = self._loss(batch, [item.detach() for item in self._shares()])
+        loss = self._loss(batch, [item.detach() for item in self._mixed()])
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), self._method.clip)
         self._weights_by.step()
@@ -213,6 +217,10 @@ class SupernetSearch:
     def _shares(self) -> list[Tensor]:
         return [torch.softmax(item, 0) for item in self._logits]
 
+    def _mixed(self) -> list[Tensor]:
+        """Return the shares that a pass computes with."""
+        return self._shares()
+
     def _loss(self, batch: Batch, shares: list[Tensor]) -> Tensor:
         images, labels = batch
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._arithmetic.mixed_precision):
@@ -222,6 +230,39 @@ class SupernetSearch:
     @property
     def _layout(self) -> torch.memory_format:
         return torch.channels_last if self._arithmetic.channels_last else torch.contiguous_format
+
+    def _weighted(self, loss: Tensor, shares: list[Tensor]) -> Tensor:
+        """Return the loss of the shares, of which the cross-entropy is a part."""
+        return loss
+
+    def _chosen(self) -> Chosen:
+        """Return what alone is left in some cells of the supernet."""
+        return {}
+
+
+class SupernetSearch(DifferentiableSearch):
+    """A search in a space of cells."""
+
+    def __init__(
+        self, space: SupernetSpace, method: Method, seed: int = 0, arithmetic: Arithmetic = Arithmetic()
+    ) -> None:
+        super().__init__(space.supergraph(method.style), method, seed, arithmetic)
+        self.space = space
+        first = {kind: self.graph.kinds.index(kind) for kind in self.graph.kinds}
+        mixed = set(first.values()) if method.derived else set(range(len(self.graph.kinds)))
+        self._derived = [cell for cell in range(len(self.graph.kinds)) if cell not in mixed]
+
+    def derive(self) -> Architecture:
+        """Return the architecture of the strongest shares."""
+        return self.space.derive(self.shares)
+
+    def parse(self, text: str) -> Architecture:
+        """Return the architecture of a text."""
+        return self.space.parse(text)
+
+    def skips(self, architecture: Architecture) -> int:
+        """Return how many operations of the cells are skips."""
+        return self.space.skips(architecture)
 
     def _chosen(self) -> Chosen:
         """Return what is left in the cells that run as derived ones."""

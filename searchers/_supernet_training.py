@@ -16,7 +16,7 @@ from hilnas.errors import BadFile, UsageError
 from hilnas.records import Architecture
 from searchers._augmentation import augmentations
 from searchers._expected_cost import Constraints
-from searchers._supernet_search import Batch, SupernetSearch
+from searchers._supernet_search import Batch, DifferentiableSearch
 from searchers._torch import one_thread
 from searchers._training import Diverged, tensors
 from searchers.image_data import Dataset
@@ -97,7 +97,7 @@ Watch = Callable[[int, int], None]
 
 
 def epochs(
-    search: SupernetSearch,
+    search: DifferentiableSearch,
     data: Dataset,
     schedule: Schedule,
     constraints: Constraints | None = None,
@@ -124,7 +124,7 @@ class _Loop:
 
     def __init__(
         self,
-        search: SupernetSearch,
+        search: DifferentiableSearch,
         data: Dataset,
         schedule: Schedule,
         constraints: Constraints | None,
@@ -199,7 +199,7 @@ class _Loop:
             multipliers={} if limited is None else dict(limited.multipliers),
             architecture=architecture,
             shares=tuple(tuple(row.tolist()) for row in shares),
-            skips=self._search.space.skips(architecture),
+            skips=self._search.skips(architecture),
             elapsed_s=self._elapsed_s,
         )
 
@@ -240,7 +240,7 @@ class _Loop:
                 }
             self.epoch, self._step = int(state["epoch"]), int(state["step"])
             self._losses = [(loss, other) for loss, other in state["losses"]]
-            self.done = [SearchEpoch.from_json(item, self._search.space.parse) for item in state["done"]]
+            self.done = [SearchEpoch.from_json(item, self._search.parse) for item in state["done"]]
             self._before_s, self._began = float(state["elapsed_s"]), time.monotonic()
         except Exception as error:  # whatever a damaged file makes of torch's reader
             raise BadFile(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hilnas.errors import UsageError
+from search_spaces._quantiser_torch import set_quantised
 from searchers._augmentation import augmentations
 from searchers._torch import one_thread
 from searchers.image_data import Dataset, Images
@@ -23,6 +25,10 @@ _WEIGHT_DECAY = 5e-4
 _JUDGED_AT_ONCE = 256
 #: Batches that statistics of batch normalisation are taken of.
 _SETTLING = 8
+
+
+#: always: the network learns with rounded numbers. judged: it learns in floating point, and is judged rounded.
+Rounded = Literal["always", "judged"]
 
 
 class Unsuitable(Exception):
@@ -75,14 +81,18 @@ class Epoch:
     elapsed_s: float
 
 
-def train(module: nn.Module, data: Dataset, recipe: Recipe, channels: int = 3) -> Iterator[Epoch]:
+def train(
+    module: nn.Module, data: Dataset, recipe: Recipe, channels: int = 3, rounded: Rounded = "always"
+) -> Iterator[Epoch]:
     """Train a module for up to `recipe.horizon` epochs and yield each; images are grey where it has not three channels.
+
+    `rounded` says when a quantised network computes with rounded numbers; others do not know the difference.
 
     On a CPU the same module, data and recipe give the same numbers bit for bit: everything is computed in one thread,
     and everything random comes from the recipe's seed. torch's own generator is left as it was.
     Raises UsageError for a batch larger than the set, Unsuitable, and Diverged.
     """
-    training = _Training(module, data, recipe, channels)
+    training = _Training(module, data, recipe, channels, rounded)
     started = time.monotonic()
     for number in range(recipe.horizon):
         # Only inside: what the caller computes between two epochs is none of our business.
@@ -97,7 +107,8 @@ def train(module: nn.Module, data: Dataset, recipe: Recipe, channels: int = 3) -
 class _Training:
     """A module on its device, with its images and its optimiser."""
 
-    def __init__(self, module: nn.Module, data: Dataset, recipe: Recipe, channels: int) -> None:
+    def __init__(self, module: nn.Module, data: Dataset, recipe: Recipe, channels: int, rounded: Rounded) -> None:
+        self._only_judged = rounded == "judged"
         self._steps = recipe.steps(len(data.train.labels))
         self._recipe = recipe
         self._classes = data.classes
@@ -115,6 +126,8 @@ class _Training:
     def epoch(self, number: int) -> float:
         """Train on all images once, a last batch that is not full left out; return the mean loss."""
         self._module.train()
+        if self._only_judged:
+            set_quantised(self._module, on=False)
         images, labels = self._train
         order = torch.randperm(len(labels), generator=self._generator).to(self.device)
         losses = []
@@ -131,6 +144,8 @@ class _Training:
     def accuracy(self) -> float:
         """Return the share of the held-out images whose class gets the largest output."""
         self._module.eval()
+        if self._only_judged:
+            set_quantised(self._module, on=True)
         right = 0
         images, labels = self._validation
         with torch.no_grad():

@@ -40,7 +40,8 @@ class Task:
     """What one search is about.
 
     `space` holds the networks that are deployed: limits (SI) are theirs. `skeleton` says which options of the space the
-    networks have that are trained while searching. `factor` is what the limits are multiplied by in the search.
+    networks have that are trained while searching. `factor` is what the limits are multiplied by in the search;
+    `memory_bytes` what training may take (0: whatever it needs).
     """
 
     space: SearchSpace
@@ -51,6 +52,7 @@ class Task:
     models: tuple[CostModel, ...] = field(repr=False, default=())
     seed: int = 0
     factor: float = 1.0
+    memory_bytes: int = 0
 
     def trained_space(self) -> SearchSpace:
         """Return the space of the networks that are trained while searching."""
@@ -83,8 +85,6 @@ class GradientSearcher(ABC):
     * Options are keyword-only arguments of the constructor with defaults of type int, float, bool or str.
     """
 
-    #: Options of a space, where it has them, that are different while searching unless they are asked otherwise.
-    skeleton: ClassVar[Mapping[str, Any]] = {}
     #: Whether limits steer the search; else they only say which of its proposals may win.
     limited: ClassVar[bool] = False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,7 +30,6 @@ class CellSearcher(GradientSearcher):
     #: The authors' part of all epochs in which the shares rest, and their steps in the shares.
     resting: ClassVar[float] = 0.0
     authors_steps: ClassVar[int]
-    skeleton: ClassVar[Mapping[str, Any]] = {"cells": 8, "width": 16, "depth": 1, "resolution": 16}
 
     def __init__(
         self,

@@ -1,0 +1,184 @@
+"""Differentiable search in a sub-space of layers in a row: one distribution a layer, over its candidates.
+
+Sources: DNAS as RADARS' authors run it (a softmax mixture, the cost inside the loss of the shares); FBNet (Wu et al.,
+CVPR 2019) for Gumbel noise; ProxylessNAS (Cai et al., ICLR 2019) for one path at a time, here with the gradient of
+REINFORCE.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hilnas.errors import UsageError
+from hilnas.records import Architecture
+from search_spaces._chain import ChainSpace
+from search_spaces._chain_cost import ChainCost
+from search_spaces._sub_space import SubSpace
+from search_spaces._supergraph import Supernet
+from search_spaces._supernet_torch import Chosen
+from searchers._expected_cost import RelaxedCost
+from searchers._supernet_search import Arithmetic, Batch, DifferentiableSearch, Method, Penalty
+
+#: softmax and gumbel mix all candidates; path runs one candidate a layer.
+Relax = Literal["softmax", "gumbel", "path"]
+RELAXATIONS: tuple[Relax, ...] = ("softmax", "gumbel", "path")
+#: Of FBNet: the first temperature, and what it is multiplied by in an epoch.
+_TEMPERATURE, _COOLING = 5.0, 0.956
+_BASELINE_DECAY = 0.9
+_CPU = Arithmetic()
+
+
+@dataclass(frozen=True, eq=False)
+class ChainExpectation(RelaxedCost):
+    """The exact expectation of a cost of layers in a row."""
+
+    cost: ChainCost
+
+    def of(self, shares: Sequence[Tensor]) -> Tensor:
+        """Return the expectation under one distribution a layer."""
+        rows = [row.double().cpu() for row in shares]
+        total = torch.tensor(self.cost.fixed, dtype=torch.float64)
+        for row, own in zip(rows, self.cost.rows, strict=True):
+            total = total + row @ torch.from_numpy(own)
+        for before, after, pair in zip(rows[:-1], rows[1:], self.cost.pairs, strict=True):
+            if pair is not None:
+                total = total + before @ torch.from_numpy(pair) @ after
+        return total
+
+
+@dataclass(frozen=True)
+class CostTerm:
+    """How a cost enters the loss of the shares.
+
+    product: cross-entropy x (0.1 ln(1e9 E / gamma)) ** weight, as the authors of RADARS have it for AOPS and a gamma of
+    1e9. sum: alpha x cross-entropy + (1 - alpha) x E / gamma, the relaxation of their reward (Eq. 2), alpha = weight.
+    """
+
+    cost: RelaxedCost
+    gamma: float
+    kind: Literal["product", "sum"] = "sum"
+    weight: float = 0.5
+
+    def of(self, loss: Tensor, shares: Sequence[Tensor]) -> Tensor:
+        """Return the loss of the shares."""
+        relative = self.cost.of(shares).to(loss.device) / self.gamma
+        if self.kind == "product":
+            return loss * (0.1 * torch.log((1e9 * relative).clamp(min=math.e))) ** self.weight
+        return self.weight * loss + (1 - self.weight) * relative
+
+
+class ChainSearch(DifferentiableSearch):
+    """A search in a sub-space; `steps` are those of an epoch, by which the temperature of Gumbel noise falls."""
+
+    def __init__(
+        self,
+        space: ChainSpace,
+        sub: SubSpace,
+        term: CostTerm | None,
+        *,
+        relax: Relax = "softmax",
+        share_rate: float = 0.1,
+        steps: int = 1,
+        seed: int = 0,
+        arithmetic: Arithmetic = _CPU,
+    ) -> None:
+        if relax not in RELAXATIONS:
+            raise UsageError(f"shares are not relaxed by {relax!r}", f"Known: {', '.join(RELAXATIONS)}.")
+        method = Method(Supernet(), share_rate=share_rate, share_decay=0.0)
+        super().__init__(space.chain_supergraph(sub), method, seed, arithmetic)
+        self._space, self._sub, self._term, self._relax = space, sub, term, relax
+        self._cooling = _COOLING ** (1 / steps)
+        self._drawn = torch.Generator().manual_seed(seed)
+        self._steps_in_shares = 0
+        self._baseline: float | None = None
+        self._path: Chosen = {}
+
+    def derive(self) -> Architecture:
+        """Return the network of the strongest candidates."""
+        return self._space.derive(self._sub, self.shares)
+
+    def parse(self, text: str) -> Architecture:
+        """Return the architecture of a text."""
+        return self._space.parse(text)
+
+    def step_in_shares(self, batch: Batch, training: Batch, rate: float, penalty: Penalty | None = None) -> float:
+        """Take one step of Adam in the logits and return the cross-entropy before it."""
+        self._steps_in_shares += 1
+        if self._relax != "path":
+            return super().step_in_shares(batch, training, rate, penalty)
+        return self._step_along_a_path(batch)
+
+    def step_in_weights(self, batch: Batch, rate: float) -> float:
+        """Take one step of SGD in the weights: of all candidates, or of one path that is drawn evenly."""
+        self._path = self._draw([np.full(n, 1 / n) for n in self.graph.rows]) if self._relax == "path" else {}
+        try:
+            return super().step_in_weights(batch, rate)
+        finally:
+            self._path = {}
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that later steps depend on, as torch saves it."""
+        own = {"drawn": self._drawn.get_state(), "steps": self._steps_in_shares, "baseline": self._baseline}
+        return {**super().state(), **own}
+
+    def load_state(self, value: Mapping[str, Any]) -> None:
+        """Continue from a value that `state` returned; raise RuntimeError or ValueError for that of another search."""
+        super().load_state(value)
+        self._drawn.set_state(value["drawn"])
+        self._steps_in_shares, self._baseline = int(value["steps"]), value["baseline"]
+
+    def _chosen(self) -> Chosen:
+        return self._path
+
+    def _weighted(self, loss: Tensor, shares: list[Tensor]) -> Tensor:
+        # The cost is that of the distributions themselves, not of one draw of noise.
+        return loss if self._term is None else self._term.of(loss, [torch.softmax(item, 0) for item in self._logits])
+
+    def _mixed(self) -> list[Tensor]:
+        """Return the shares that a pass computes with: with Gumbel noise, where that was asked for."""
+        if self._relax != "gumbel":
+            return super()._mixed()
+        temperature = _TEMPERATURE * self._cooling**self._steps_in_shares
+        return [torch.softmax((item + self._noise(item)) / temperature, 0) for item in self._logits]
+
+    def _noise(self, like: Tensor) -> Tensor:
+        uniform = torch.rand(like.shape, generator=self._drawn).clamp(1e-10, 1 - 1e-7)
+        return -torch.log(-torch.log(uniform)).to(like.device)
+
+    def _step_along_a_path(self, batch: Batch) -> float:
+        """Learn from one path alone: (loss - baseline) x gradient of its log-probability, as REINFORCE does."""
+        self._path = self._draw(self.shares)
+        with torch.no_grad():
+            loss = self._loss(batch, [item.detach() for item in self._shares()])
+        chosen = {share for kept in self._path.values() for share in kept}
+        self._path = {}
+        value = float(self._weighted(loss, self._shares()).detach())
+        baseline = value if self._baseline is None else self._baseline
+        self._baseline = _BASELINE_DECAY * baseline + (1 - _BASELINE_DECAY) * value
+        log_probability = sum(
+            (functional.log_softmax(self._logits[row], 0)[choice] for row, choice in sorted(chosen)), torch.zeros(())
+        )
+        surrogate = (value - baseline) * log_probability
+        if self._term is not None:
+            surrogate = surrogate + self._weighted(loss, self._shares()) - value
+        gradients = torch.autograd.grad(surrogate, self._logits, allow_unused=True)
+        for logits, gradient in zip(self._logits, gradients, strict=True):
+            logits.grad = gradient
+        self._shares_by.step()
+        return float(loss)
+
+    def _draw(self, shares: Sequence[np.ndarray[Any, np.dtype[np.float64]]]) -> Chosen:
+        found = {}
+        for row, own in enumerate(shares):
+            drawn = float(torch.rand((), generator=self._drawn))
+            choice = min(int(np.searchsorted(np.cumsum(own), drawn * own.sum())), len(own) - 1)
+            found[row] = frozenset({(row, choice)})
+        return found

@@ -1,0 +1,291 @@
+"""What searches of layers in a row share: rewards, trained networks, records, and supernets within a memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+
+from hilnas.errors import Infeasible, UsageError
+from hilnas.records import Architecture
+from profiler._metrics import static_names
+from search_spaces._chain import ChainSpace
+from search_spaces._costs import aops_by_block
+from search_spaces._sub_space import SubSpace
+from searchers._chain_search import RELAXATIONS, ChainExpectation, CostTerm
+from searchers._children import Children, Memo, Trained
+from searchers._cost_models import CostModel, StaticCost
+from searchers._expected_cost import RelaxedCost
+from searchers._exploitation import Exploitation, Exploited, Running, predicted_bytes
+from searchers._linear_costs import linear_chain_cost
+from searchers._nearest import keeps
+from searchers._reward import weighted_reward
+from searchers._supernet_training import Schedule
+from searchers.image_data import Dataset, Images
+from searchers.supernets._base import GradientSearcher, Outcome, Pictures, Report, Task
+
+#: Random networks whose median cost stands for gamma where nobody names one.
+_USUAL = 64
+#: Networks that are proposed at most.
+_PROPOSED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A network that was trained until it is worth something, its reward, and when that was known."""
+
+    architecture: Architecture
+    accuracy: float
+    cost: float
+    reward: float
+
+
+class LayerSearcher(GradientSearcher):
+    """Trains networks, or supernets of layers in a row.
+
+    short_epochs: of a network that is compared; full_epochs: of one that may be proposed; dnas_epochs: of a supernet.
+    batch, rate, augment: of all training, by SGD. alpha, beta, gamma: of the reward (RADARS, Eq. 2); its cost is that
+    of the first limit, else `cost`; gamma=0: the limit, else the median of random networks. relax: softmax, gumbel or
+    path; share_rate: of Adam in the logits; cost_loss: sum or product. explore_images and explore_classes: what short
+    trainings see of the pictures (0: all).
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        short_epochs: int = 2,
+        full_epochs: int = 8,
+        dnas_epochs: int = 6,
+        batch: int = 64,
+        rate: float = 0.05,
+        augment: str = "crop",
+        alpha: float = 0.5,
+        beta: float = 0.0,
+        gamma: float = 0.0,
+        cost: str = "aops",
+        cost_loss: str = "sum",
+        relax: str = "softmax",
+        share_rate: float = 0.1,
+        explore_images: int = 0,
+        explore_classes: int = 0,
+    ) -> None:
+        super().__init__(task)
+        if not isinstance(task.space, ChainSpace):
+            raise UsageError(
+                f"{task.space.name} has no layers in a row", "", "Search quantised_cnn or mobilenet, or with dca_nas"
+            )
+        if min(short_epochs, full_epochs, dnas_epochs) < 1 or min(gamma, explore_images, explore_classes) < 0:
+            raise UsageError("a search of layers needs at least an epoch each, and no negative options")
+        if not 0 <= alpha <= 1 or relax not in RELAXATIONS or cost_loss not in ("sum", "product"):
+            raise UsageError(
+                "a search of layers needs alpha from 0 to 1, a relaxation and a loss that are known",
+                f"relax: {', '.join(RELAXATIONS)}; cost_loss: sum, product.",
+            )
+        if not task.models and cost not in static_names():
+            raise UsageError(
+                f"{cost!r} is not counted", f"Known: {', '.join(static_names())}.", "Or name a limit: --max"
+            )
+        self._space = task.space
+        self._short, self._full, self._alpha, self._beta = short_epochs, full_epochs, alpha, beta
+        self._schedule = Schedule(dnas_epochs, batch, rate, 0.1 * rate, augment=augment, seed=task.seed)
+        self._relax, self._share_rate, self._cost_loss = relax, share_rate, cost_loss
+        self._explore_images, self._explore_classes = explore_images, explore_classes
+        self._model: CostModel = task.models[0] if task.models else StaticCost(cost, task.space)
+        self._gamma = gamma or task.bounds.get(self._model.metric) or self._usual_cost()
+
+    def _usual_cost(self) -> float:
+        rng = np.random.default_rng(0)
+        found = [cost.value for cost in self._model.costs([self._space.sample(rng) for _ in range(_USUAL)])]
+        known = [value for value in found if value]
+        if not known:
+            raise UsageError(f"no {self._model.metric} of {_USUAL} random networks of {self._space.name} is known")
+        return median(known)
+
+    def run(self, folder: Path, report: Report) -> Outcome:
+        """Search, from the beginning or from what is in the folder."""
+        bench = Bench(self, folder, report)
+        try:
+            self._search(bench)
+        finally:
+            bench.close()
+        return bench.outcome()
+
+    def _search(self, bench: Bench) -> None:
+        """Search on a bench, which records everything."""
+        raise NotImplementedError
+
+
+class Bench:
+    """Where one search trains its networks and supernets, and notes what comes of it."""
+
+    def __init__(self, searcher: LayerSearcher, folder: Path, report: Report) -> None:
+        self._searcher, self._folder, self._report = searcher, folder, report
+        task = searcher.task
+        trained = task.trained_space()
+        if not isinstance(trained, ChainSpace):
+            raise TypeError(f"{trained.name} has no layers in a row")
+        self.trained_space: ChainSpace = trained
+        self._memo = Memo(folder / "memo.jsonl")
+        data = task.pictures.at(trained.input_shape)
+        images = searcher._explore_images or task.pictures.images
+        proxy = Pictures(task.pictures.folder, images).at(trained.input_shape)
+        schedule = searcher._schedule
+        usual: dict[str, Any] = {"batch": schedule.batch, "rate": schedule.rate, "augment": schedule.augment}
+        self._short = Children(
+            trained, of_classes(proxy, searcher._explore_classes), self._memo, **usual, seed=task.seed
+        )
+        self._full = Children(trained, data, self._memo, **usual, seed=task.seed)
+        self._events: list[dict[str, Any]] = []
+        self._began, self._before_s = time.monotonic(), 0.0
+        self._predicted: dict[SubSpace, int] = {}
+        self._running: Running | None = None
+        self.full: dict[Architecture, Candidate] = {}
+
+    @property
+    def elapsed_s(self) -> float:
+        """Return how long the search has taken so far, what was before a stop included."""
+        return self._before_s + time.monotonic() - self._began
+
+    def note(self, name: str, share: float, values: Mapping[str, Any]) -> None:
+        """Record an event once: a search that goes on keeps when it happened first."""
+        known = self._memo.get(f"event {name}")
+        if known is None:
+            known = {"event": name, **values, "elapsed_s": self.elapsed_s}
+            self._memo.put(f"event {name}", known)
+        else:
+            self._began, self._before_s = time.monotonic(), float(known["elapsed_s"])
+        self._events.append(known)
+        self._report(known, share)
+
+    def shortly(self, architecture: Architecture) -> Candidate:
+        """Return a network after a short training."""
+        return self._judged(architecture, self._short.shortly(architecture, self._searcher._short))
+
+    def fully(self, architecture: Architecture) -> Candidate:
+        """Return a network after a training that is worth something; it may be proposed then."""
+        found = self._judged(architecture, self._full.fully(architecture, self._searcher._full))
+        self.full[architecture] = found
+        return found
+
+    def _judged(self, architecture: Architecture, trained: Trained) -> Candidate:
+        found, own = self._searcher._model.costs([architecture])[0], self._searcher
+        if found.value is None or trained.cause is not None:
+            return Candidate(architecture, 0.0, found.value or 0.0, 0.0)
+        reward = weighted_reward(trained.accuracy, found.value, own._alpha, own._beta, own._gamma)
+        return Candidate(architecture, trained.accuracy, found.value, reward)
+
+    def predicted(self, sub: SubSpace) -> int:
+        """Return the bytes that the training of a sub-space's supernet is predicted to take."""
+        if sub not in self._predicted:
+            self._predicted[sub] = predicted_bytes(self.trained_space, sub, self._searcher._schedule.batch)
+        return self._predicted[sub]
+
+    def fits(self, sub: SubSpace) -> bool:
+        """Return whether a supernet is predicted to stay below the bound."""
+        bound = self._searcher.task.memory_bytes
+        return not bound or self.predicted(sub) <= bound
+
+    def require(self, sub: SubSpace) -> None:
+        """Raise Infeasible for a supernet that would need more memory than there may be."""
+        if not self.fits(sub):
+            raise Infeasible(
+                f"a supernet of {sub.candidates} candidates needs more memory than --memory allows",
+                f"Predicted are {self.predicted(sub) / 2**20:.0f} MiB, allowed "
+                f"{self._searcher.task.memory_bytes / 2**20:.0f} MiB.",
+                "Search with radars, raise --memory, or train less at once: --set batch=32, --set width=8",
+            )
+
+    def start(self, sub: SubSpace, name: str, fault_bytes: int = 0) -> Running:
+        """Start a differentiable search in a sub-space, in a process of its own."""
+        own = self._searcher
+        task = Exploitation(
+            self.trained_space,
+            sub,
+            own.task.pictures,
+            self._term(sub),
+            own._schedule,
+            own._relax,
+            own._share_rate,
+            own.task.memory_bytes,
+            self._folder / name,
+            fault_bytes,
+        )
+        self._running = Running(task)
+        return self._running
+
+    def finish(self, running: Running, name: str, share: float, sub: SubSpace) -> Exploited:
+        """Wait for a differentiable search, and record what came of it."""
+        found = running.result()
+        self._running = None
+        values = {
+            "candidates": sub.candidates,
+            "predicted_bytes": self.predicted(sub),
+            "peak_bytes": found.peak_bytes,
+            "search_s": found.elapsed_s,
+            "architecture": None if found.architecture is None else found.architecture.text,
+            "cause": found.cause,
+            "out_of_memory": found.out_of_memory,
+        }
+        self.note(name, share, values)
+        return found
+
+    def _term(self, sub: SubSpace) -> CostTerm:
+        own = self._searcher
+        kind: Literal["product", "sum"] = "product" if own._cost_loss == "product" else "sum"
+        weight = 1.0 if kind == "product" else own._alpha
+        return CostTerm(self._expectation(sub), own._gamma, kind, weight)
+
+    def _expectation(self, sub: SubSpace) -> RelaxedCost:
+        """Return the expected cost of the networks that are deployed."""
+        space, model = self._searcher._space, self._searcher._model
+        if isinstance(model, StaticCost) and model.metric == "aops":
+            return ChainExpectation(space.chain_cost(sub, aops_by_block(space.blocks())))
+        return ChainExpectation(linear_chain_cost(space, sub, model))
+
+    def close(self) -> None:
+        """End what is still running."""
+        if self._running is not None:
+            self._running.stop()
+
+    def outcome(self) -> Outcome:
+        """Return the best networks, those that keep the limits first, and all events."""
+        task = self._searcher.task
+        ranked = sorted(
+            self.full.values(),
+            key=lambda item: (not keeps(item.architecture, task.models, task.limits), -item.reward),
+        )
+        cause = None if ranked else "no network could be trained"
+        return Outcome(tuple(item.architecture for item in ranked[:_PROPOSED]), (), tuple(self._events), cause)
+
+
+def described(item: Candidate) -> dict[str, Any]:
+    """Return a candidate as a JSON value."""
+    return {
+        "architecture": item.architecture.text,
+        "accuracy": 100 * item.accuracy,
+        "cost": item.cost,
+        "reward": item.reward,
+    }
+
+
+def best_first(items: Sequence[Candidate]) -> list[Candidate]:
+    """Return candidates by falling reward, of equals the earlier first."""
+    return sorted(items, key=lambda item: -item.reward)
+
+
+def of_classes(data: Dataset, classes: int) -> Dataset:
+    """Return the pictures of the first classes alone, 0: all of them."""
+    if not 0 < classes < data.classes:
+        return data
+
+    def part(images: Images) -> Images:
+        own = images.labels < classes
+        return Images(images.images[own], images.labels[own], images.source)
+
+    return replace(data, train=part(data.train), validation=part(data.validation), classes=classes)

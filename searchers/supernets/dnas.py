@@ -1,0 +1,19 @@
+"""DNAS: differentiable search in the whole space, with all its candidates side by side."""
+
+from __future__ import annotations
+
+from searchers.supernets._layers import Bench, LayerSearcher, described
+
+
+class Dnas(LayerSearcher):
+    """Trains the supernet of the whole space, if it fits the memory."""
+
+    limited = True
+
+    def _search(self, bench: Bench) -> None:
+        whole = bench.trained_space.whole()
+        if self._relax != "path":
+            bench.require(whole)
+        found = bench.finish(bench.start(whole, "whole"), "searched", 0.9, whole)
+        if found.architecture is not None:
+            bench.note("derived", 1.0, {"kind": "derived", **described(bench.fully(found.architecture))})
