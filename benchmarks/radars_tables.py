@@ -100,7 +100,7 @@ def _kept(
 
 def _learned(game: Game, seed: int, evaluations: int, top: int) -> list[Architecture]:
     problem = Problem(SPACE.name, (Constraint("latency", game.limit_s),), evaluations, seed)
-    searcher = QuantNas(SPACE, problem, scale="percent")
+    searcher = QuantNas(SPACE, problem)
     costs = [TableCost("latency", game.latency_s)]
     study = run_study(searcher, Tabular(SPACE, values=game.objective), costs, problem)
     rewards = {item.architecture: item.reward or 0.0 for item in study.evaluations}

@@ -40,9 +40,10 @@ def limits_reward(problem: Problem, evaluation: Evaluation, alpha: float) -> flo
 def weighted_reward(accuracy: float, cost: float, alpha: float, beta: float, gamma: float) -> float:
     """Return alpha x accuracy + (1 - alpha) x (1 - (cost - beta) / gamma) (RADARS, Eq. 2).
 
-    `accuracy` lies in [0, 1]; `cost`, `beta` and `gamma` > 0 have one unit. Costs above beta + gamma count below 0.
+    `accuracy` lies in [0, 1]; `cost`, `beta` and `gamma` > 0 have one unit. Costs above beta + gamma count below 0;
+    those below beta, which the paper does not speak of, count as beta: a limit is to be kept, not to be fallen short of.
     """
-    return alpha * accuracy + (1 - alpha) * (1 - (cost - beta) / gamma)
+    return alpha * accuracy + (1 - alpha) * (1 - max(0.0, cost - beta) / gamma)
 
 
 class ScoreScale(ABC):

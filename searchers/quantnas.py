@@ -28,8 +28,8 @@ _FIRST, _FACTOR = 20, 0.1
 class QuantNas(Searcher):
     """Learns from R = alpha x score + (1 - alpha) x (1 - (cost - beta) / gamma) (RADARS, Eq. 2).
 
-    The cost is that of the first limit, beta and gamma are in its unit (SI); gamma=0: the limit itself. Without a limit
-    the reward is the score. scale: `rank` among those seen, or `percent` for accuracies. A failed candidate earns 0.
+    The cost is that of the first limit; beta (-1: the limit) and gamma (0: the limit) are in its unit (SI). Without a
+    limit the reward is the score. scale: `rank` among those seen, or `percent` for accuracies. A failed candidate earns 0.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class QuantNas(Searcher):
         samples: int = 5,
         learning_rate: float = 0.2,
         alpha: float = 0.5,
-        beta: float = 0.0,
+        beta: float = -1.0,
         gamma: float = 0.0,
         scale: str = "rank",
     ) -> None:
@@ -98,7 +98,8 @@ class QuantNas(Searcher):
         cost = evaluation.costs.get(limit.metric)
         if cost is None:
             return 0.0
-        return weighted_reward(score, cost, self._alpha, self._beta, self._gamma or limit.limit)
+        beta = limit.limit if self._beta < 0 else self._beta
+        return weighted_reward(score, cost, self._alpha, beta, self._gamma or limit.limit)
 
     def _advantages(self) -> list[float]:
         """Return each reward less the baseline before it, and move the baseline."""

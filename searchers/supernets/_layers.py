@@ -50,9 +50,9 @@ class LayerSearcher(GradientSearcher):
 
     short_epochs: of a network that is compared; full_epochs: of one that may be proposed; dnas_epochs: of a supernet.
     batch, rate, augment: of all training, by SGD. alpha, beta, gamma: of the reward (RADARS, Eq. 2); its cost is that
-    of the first limit, else `cost`; gamma=0: the limit, else the median of random networks. relax: softmax, gumbel or
-    path; share_rate: of Adam in the logits; cost_loss: sum or product. explore_images and explore_classes: what short
-    trainings see of the pictures (0: all).
+    of the first limit, else `cost`. beta=-1: the limit, else 0; gamma=0: the limit, else the median of random networks.
+    relax: softmax, gumbel or path; share_rate: of Adam in the logits; cost_loss: sum or product. explore_images and
+    explore_classes: what short trainings see of the pictures (0: all).
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class LayerSearcher(GradientSearcher):
         rate: float = 0.05,
         augment: str = "crop",
         alpha: float = 0.5,
-        beta: float = 0.0,
+        beta: float = -1.0,
         gamma: float = 0.0,
         cost: str = "aops",
         cost_loss: str = "sum",
@@ -92,12 +92,14 @@ class LayerSearcher(GradientSearcher):
                 f"{cost!r} is not counted", f"Known: {', '.join(static_names())}.", "Or name a limit: --max"
             )
         self._space = task.space
-        self._short, self._full, self._alpha, self._beta = short_epochs, full_epochs, alpha, beta
+        self._short, self._full, self._alpha = short_epochs, full_epochs, alpha
         self._schedule = Schedule(dnas_epochs, batch, rate, 0.1 * rate, augment=augment, seed=task.seed)
         self._relax, self._share_rate, self._cost_loss = relax, share_rate, cost_loss
         self._explore_images, self._explore_classes = explore_images, explore_classes
         self._model: CostModel = task.models[0] if task.models else StaticCost(cost, task.space)
-        self._gamma = gamma or task.bounds.get(self._model.metric) or self._usual_cost()
+        limit = task.bounds.get(self._model.metric)
+        self._gamma = gamma or limit or self._usual_cost()
+        self._beta = (limit or 0.0) if beta < 0 else beta
 
     def _usual_cost(self) -> float:
         rng = np.random.default_rng(0)
