@@ -29,7 +29,7 @@ class QuantNas(Searcher):
     """Learns from R = alpha x score + (1 - alpha) x (1 - (cost - beta) / gamma) (RADARS, Eq. 2).
 
     The cost is that of the first limit; beta (-1: the limit) and gamma (0: the limit) are in its unit (SI). Without a
-    limit the reward is the score. scale: `rank` among those seen, or `percent` for accuracies. Failed candidates earn 0.
+    limit the reward is the score. scale: `rank` among those seen, or `percent` for accuracies. A failure earns 0.
     """
 
     def __init__(
