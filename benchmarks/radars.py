@@ -33,10 +33,11 @@ from predictors._trials import cores
 from search_spaces._chain import merge
 from search_spaces._sub_space import SubSpace
 from search_spaces.quantised_cnn import QuantisedCnn
+from searchers._children import Candidate, best_first, described
 from searchers._exploitation import predicted_bytes
 from searchers.evaluators.zero_cost import ZeroCost
 from searchers.supernets._base import GradientSearcher, Pictures, Task
-from searchers.supernets._layers import Bench, Candidate, LayerSearcher, best_first, described
+from searchers.supernets._layers import Bench, LayerSearcher
 
 PACKAGE = "searchers.supernets"
 SHARES = (4, 8, 16, 32)

@@ -114,7 +114,7 @@ class ChainSearch(DifferentiableSearch):
         self._steps_in_shares += 1
         if self._relax != "path":
             return super().step_in_shares(batch, training, rate, penalty)
-        return self._step_along_a_path(batch)
+        return self._step_along_a_path(batch, penalty)
 
     def step_in_weights(self, batch: Batch, rate: float) -> float:
         """Take one step of SGD in the weights: of all candidates, or of one path that is drawn evenly."""
@@ -153,8 +153,11 @@ class ChainSearch(DifferentiableSearch):
         uniform = torch.rand(like.shape, generator=self._drawn).clamp(1e-10, 1 - 1e-7)
         return -torch.log(-torch.log(uniform)).to(like.device)
 
-    def _step_along_a_path(self, batch: Batch) -> float:
-        """Learn from one path alone: (loss - baseline) x gradient of its log-probability, as REINFORCE does."""
+    def _step_along_a_path(self, batch: Batch, penalty: Penalty | None) -> float:
+        """Learn from one path alone: (loss - baseline) x gradient of its log-probability, as REINFORCE does.
+
+        What follows from the shares themselves has its own gradient beside.
+        """
         self._path = self._draw(self.shares)
         with torch.no_grad():
             loss = self._loss(batch, [item.detach() for item in self._shares()])
@@ -167,8 +170,8 @@ class ChainSearch(DifferentiableSearch):
             (functional.log_softmax(self._logits[row], 0)[choice] for row, choice in sorted(chosen)), torch.zeros(())
         )
         surrogate = (value - baseline) * log_probability
-        if self._term is not None:
-            surrogate = surrogate + self._weighted(loss, self._shares()) - value
+        surrogate = surrogate + self._weighted(loss, self._shares())
+        surrogate = surrogate if penalty is None else surrogate + penalty(self._shares())
         gradients = torch.autograd.grad(surrogate, self._logits, allow_unused=True)
         for logits, gradient in zip(self._logits, gradients, strict=True):
             logits.grad = gradient

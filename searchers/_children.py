@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from search_spaces._base import SearchSpace
 from search_spaces._torch import to_module
 from searchers._records import append_text
 from searchers._training import Diverged, Epoch, Recipe, Rounded, Unsuitable, train
-from searchers.image_data import Dataset
+from searchers.image_data import Dataset, Images
 
 _LOG = logging.getLogger("hilnas.training")
 #: Validation epochs whose mean is the accuracy of a short training (the authors' code).
@@ -32,6 +32,17 @@ class Trained:
 
     accuracy: float
     elapsed_s: float
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A network that was trained, its cost (SI) and its reward; where that failed, the cause."""
+
+    architecture: Architecture
+    accuracy: float
+    cost: float
+    reward: float
     cause: str | None = None
 
 
@@ -96,3 +107,31 @@ class Children:
         recipe = Recipe(epochs, self._batch, self._rate, self._augment, self._seed, "cpu")
         module = to_module(self._space.graph(architecture), seed=self._seed)
         return train(module, self._data, recipe, rounded=rounded)
+
+
+def of_classes(data: Dataset, classes: int) -> Dataset:
+    """Return the pictures of the first classes alone, 0: all of them."""
+    if not 0 < classes < data.classes:
+        return data
+
+    def part(images: Images) -> Images:
+        own = images.labels < classes
+        return Images(images.images[own], images.labels[own], images.source)
+
+    return replace(data, train=part(data.train), validation=part(data.validation), classes=classes)
+
+
+def described(item: Candidate) -> dict[str, Any]:
+    """Return a candidate as a JSON value."""
+    return {
+        "architecture": item.architecture.text,
+        "accuracy": 100 * item.accuracy,
+        "cost": item.cost,
+        "reward": item.reward,
+        "cause": item.cause,
+    }
+
+
+def best_first(items: Sequence[Candidate]) -> list[Candidate]:
+    """Return candidates by falling reward, of equals the earlier first, those that failed last."""
+    return sorted(items, key=lambda item: (item.cause is not None, -item.reward))

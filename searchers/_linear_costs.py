@@ -9,12 +9,21 @@ from hilnas.errors import UsageError
 from profiler._metrics import metrics
 from search_spaces._chain import ChainSpace
 from search_spaces._chain_cost import ChainCost
+from search_spaces._costs import aops_by_block
 from search_spaces._sub_space import SubSpace, split_by
+from searchers._chain_search import ChainExpectation
 from searchers._cost_models import CostModel, StaticCost
 from searchers._expected_cost import ridge
 
 Array = NDArray[np.float64]
 _SAMPLES = 400
+
+
+def chain_expectation(space: ChainSpace, sub: SubSpace, model: CostModel) -> ChainExpectation:
+    """Return the expected cost of the networks of a sub-space; raise UsageError where the model knows too few."""
+    if isinstance(model, StaticCost) and model.metric == "aops":  # which no block tells alone
+        return ChainExpectation(space.chain_cost(sub, aops_by_block(space.blocks())))
+    return ChainExpectation(linear_chain_cost(space, sub, model))
 
 
 def linear_chain_cost(space: ChainSpace, sub: SubSpace, model: CostModel) -> ChainCost:

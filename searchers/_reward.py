@@ -41,7 +41,7 @@ def weighted_reward(accuracy: float, cost: float, alpha: float, beta: float, gam
     """Return alpha x accuracy + (1 - alpha) x (1 - (cost - beta) / gamma) (RADARS, Eq. 2).
 
     `accuracy` lies in [0, 1]; `cost`, `beta` and `gamma` > 0 have one unit. Costs above beta + gamma count below 0;
-    those below beta, which the paper does not speak of, count as beta: a limit is to be kept, not to be fallen short of.
+    those below beta, which the paper does not speak of, count as beta: a limit is to be kept, not fallen short of.
     """
     return alpha * accuracy + (1 - alpha) * (1 - max(0.0, cost - beta) / gamma)
 

@@ -29,7 +29,8 @@ class QuantNas(Searcher):
     """Learns from R = alpha x score + (1 - alpha) x (1 - (cost - beta) / gamma) (RADARS, Eq. 2).
 
     The cost is that of the first limit; beta (-1: the limit) and gamma (0: the limit) are in its unit (SI). Without a
-    limit the reward is the score. scale: `rank` among those seen, or `percent` for accuracies. A failure earns 0.
+    limit the reward is the score. scale: `rank` among those seen, or `percent` for accuracies. A failure earns as
+    little as the least so far, at most 0.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class QuantNas(Searcher):
         self._seen: dict[tuple[int, ...], float] = {}
         self._early: list[float] = []
         self._baseline = 0.0
+        self._least = 0.0
         self._rewards: tuple[float, ...] = ()
 
     @property
@@ -84,20 +86,23 @@ class QuantNas(Searcher):
             if item.score is not None:
                 self._seen.setdefault(item.architecture.decisions, item.score)
         ranks = RankScale(self._seen.values())
-        self._rewards = tuple(self._reward(item, ranks) for item in evaluations)
+        rewards = [self._reward(item, ranks) for item in evaluations]
+        self._least = min([self._least, *(reward for reward in rewards if reward is not None)])
+        self._rewards = tuple(self._least if reward is None else reward for reward in rewards)
         self._learn([item.architecture.decisions for item in evaluations], self._advantages())
         self._policy.restart(self._rng)
 
-    def _reward(self, evaluation: Evaluation, ranks: RankScale) -> float:
+    def _reward(self, evaluation: Evaluation, ranks: RankScale) -> float | None:
+        """Return the reward of an evaluation, None for one that failed."""
         if evaluation.score is None or evaluation.cause is not None:
-            return 0.0
+            return None
         score = evaluation.score / 100 if self._scale == "percent" else ranks.scaled(evaluation.score)
         if not self.problem.constraints:
             return score
         limit = self.problem.constraints[0]
         cost = evaluation.costs.get(limit.metric)
         if cost is None:
-            return 0.0
+            return None
         beta = limit.limit if self._beta < 0 else self._beta
         return weighted_reward(score, cost, self._alpha, beta, self._gamma or limit.limit)
 
@@ -131,6 +136,7 @@ class QuantNas(Searcher):
             "policy": pack({**dict(self._policy.named_parameters()), "hidden": self._policy.hidden}),
             "first": self._policy.first,
             "baseline": self._baseline,
+            "least": self._least,
             "early": self._early,
             "seen": [[list(decisions), score] for decisions, score in self._seen.items()],
         }
@@ -141,5 +147,5 @@ class QuantNas(Searcher):
         tensors = unpack(value["policy"])
         self._policy.hidden, self._policy.first = tensors.pop("hidden"), int(value["first"])
         self._policy.load_state_dict(tensors)
-        self._baseline, self._early = value["baseline"], list(value["early"])
+        self._baseline, self._early, self._least = value["baseline"], list(value["early"]), value["least"]
         self._seen = {tuple(decisions): score for decisions, score in value["seen"]}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -15,34 +14,22 @@ from hilnas.errors import Infeasible, UsageError
 from hilnas.records import Architecture
 from profiler._metrics import static_names
 from search_spaces._chain import ChainSpace
-from search_spaces._costs import aops_by_block
 from search_spaces._sub_space import SubSpace
-from searchers._chain_search import RELAXATIONS, ChainExpectation, CostTerm
-from searchers._children import Children, Memo, Trained
+from searchers._chain_search import RELAXATIONS, CostTerm
+from searchers._children import Candidate, Children, Memo, Trained, of_classes
 from searchers._cost_models import CostModel, StaticCost
-from searchers._expected_cost import RelaxedCost
 from searchers._exploitation import Exploitation, Exploited, Running, predicted_bytes
-from searchers._linear_costs import linear_chain_cost
+from searchers._linear_costs import chain_expectation
 from searchers._nearest import keeps
 from searchers._reward import weighted_reward
 from searchers._supernet_training import Schedule
-from searchers.image_data import Dataset, Images
+from searchers.image_data import VALIDATION_SHARE
 from searchers.supernets._base import GradientSearcher, Outcome, Pictures, Report, Task
 
 #: Random networks whose median cost stands for gamma where nobody names one.
 _USUAL = 64
 #: Networks that are proposed at most.
 _PROPOSED = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A network that was trained until it is worth something, its reward, and when that was known."""
-
-    architecture: Architecture
-    accuracy: float
-    cost: float
-    reward: float
 
 
 class LayerSearcher(GradientSearcher):
@@ -92,8 +79,15 @@ class LayerSearcher(GradientSearcher):
                 f"{cost!r} is not counted", f"Known: {', '.join(static_names())}.", "Or name a limit: --max"
             )
         self._space = task.space
+        if not task.pictures.images >= explore_images != 1 != explore_classes:
+            raise UsageError(
+                f"short trainings cannot see {explore_images} images of {explore_classes} classes",
+                f"A search sees {task.pictures.images} images (--set images=N), and tells two classes apart at least.",
+                "0 stands for all of them.",
+            )
         self._short, self._full, self._alpha = short_epochs, full_epochs, alpha
         self._schedule = Schedule(dnas_epochs, batch, rate, 0.1 * rate, augment=augment, seed=task.seed)
+        self._schedule.steps(round(VALIDATION_SHARE * task.pictures.images))  # of the smaller part
         self._relax, self._share_rate, self._cost_loss = relax, share_rate, cost_loss
         self._explore_images, self._explore_classes = explore_images, explore_classes
         self._model: CostModel = task.models[0] if task.models else StaticCost(cost, task.space)
@@ -116,6 +110,7 @@ class LayerSearcher(GradientSearcher):
             self._search(bench)
         finally:
             bench.close()
+        bench.note("ended", 1.0, {"networks": len(bench.good)})
         return bench.outcome()
 
     def _search(self, bench: Bench) -> None:
@@ -147,7 +142,15 @@ class Bench:
         self._began, self._before_s = time.monotonic(), 0.0
         self._predicted: dict[SubSpace, int] = {}
         self._running: Running | None = None
+        self._started_s = self._share = 0.0
+        self._searches: list[Exploited] = []
+        self._failure: str | None = None
         self.full: dict[Architecture, Candidate] = {}
+
+    @property
+    def good(self) -> list[Candidate]:
+        """Return the networks that were trained fully, those left out that could not be."""
+        return [item for item in self.full.values() if item.cause is None]
 
     @property
     def elapsed_s(self) -> float:
@@ -163,7 +166,8 @@ class Bench:
         else:
             self._began, self._before_s = time.monotonic(), float(known["elapsed_s"])
         self._events.append(known)
-        self._report(known, share)
+        self._share = max(self._share, share)  # what ran beside something may be told of later
+        self._report(known, self._share)
 
     def shortly(self, architecture: Architecture) -> Candidate:
         """Return a network after a short training."""
@@ -177,8 +181,10 @@ class Bench:
 
     def _judged(self, architecture: Architecture, trained: Trained) -> Candidate:
         found, own = self._searcher._model.costs([architecture])[0], self._searcher
-        if found.value is None or trained.cause is not None:
-            return Candidate(architecture, 0.0, found.value or 0.0, 0.0)
+        cause = trained.cause or (None if found.value is not None else found.cause or "its cost is not known")
+        if found.value is None or cause is not None:
+            self._failure = self._failure or cause
+            return Candidate(architecture, 0.0, found.value or 0.0, 0.0, cause)
         reward = weighted_reward(trained.accuracy, found.value, own._alpha, own._beta, own._gamma)
         return Candidate(architecture, trained.accuracy, found.value, reward)
 
@@ -196,12 +202,26 @@ class Bench:
     def require(self, sub: SubSpace) -> None:
         """Raise Infeasible for a supernet that would need more memory than there may be."""
         if not self.fits(sub):
-            raise Infeasible(
+            raise self._too_large(
                 f"a supernet of {sub.candidates} candidates needs more memory than --memory allows",
-                f"Predicted are {self.predicted(sub) / 2**20:.0f} MiB, allowed "
-                f"{self._searcher.task.memory_bytes / 2**20:.0f} MiB.",
+                sub,
                 "Search with radars, raise --memory, or train less at once: --set batch=32, --set width=8",
             )
+
+    def require_one(self) -> None:
+        """Raise Infeasible where not even one network fits, whose candidates are the first of their layers."""
+        sub = SubSpace(tuple(candidates[:1] for candidates in self.trained_space.whole().layers))
+        if not self.fits(sub):
+            raise self.too_small(sub)
+
+    def too_small(self, sub: SubSpace) -> Infeasible:
+        """Return the error for a network that does not fit alone."""
+        remedy = "Raise --memory, or train less at once: --set batch=32, --set width=8"
+        return self._too_large("--memory does not suffice to train a single network", sub, remedy)
+
+    def _too_large(self, what: str, sub: SubSpace, remedy: str) -> Infeasible:
+        predicted, allowed = (item / 2**20 for item in (self.predicted(sub), self._searcher.task.memory_bytes))
+        return Infeasible(what, f"Predicted are {predicted:.0f} MiB, allowed {allowed:.0f} MiB.", remedy)
 
     def start(self, sub: SubSpace, name: str, fault_bytes: int = 0) -> Running:
         """Start a differentiable search in a sub-space, in a process of its own."""
@@ -218,6 +238,7 @@ class Bench:
             self._folder / name,
             fault_bytes,
         )
+        self._started_s = self.elapsed_s
         self._running = Running(task)
         return self._running
 
@@ -225,9 +246,13 @@ class Bench:
         """Wait for a differentiable search, and record what came of it."""
         found = running.result()
         self._running = None
+        self._searches.append(found)
+        # What it took before a stop counts, even where nothing was noted in between.
+        self._before_s += max(0.0, self._started_s + found.elapsed_s - self.elapsed_s)
         values = {
+            "kind": "searched",
             "candidates": sub.candidates,
-            "predicted_bytes": self.predicted(sub),
+            "predicted_bytes": None if self._searcher._relax == "path" else self.predicted(sub),
             "peak_bytes": found.peak_bytes,
             "search_s": found.elapsed_s,
             "architecture": None if found.architecture is None else found.architecture.text,
@@ -241,14 +266,7 @@ class Bench:
         own = self._searcher
         kind: Literal["product", "sum"] = "product" if own._cost_loss == "product" else "sum"
         weight = 1.0 if kind == "product" else own._alpha
-        return CostTerm(self._expectation(sub), own._gamma, kind, weight)
-
-    def _expectation(self, sub: SubSpace) -> RelaxedCost:
-        """Return the expected cost of the networks that are deployed."""
-        space, model = self._searcher._space, self._searcher._model
-        if isinstance(model, StaticCost) and model.metric == "aops":
-            return ChainExpectation(space.chain_cost(sub, aops_by_block(space.blocks())))
-        return ChainExpectation(linear_chain_cost(space, sub, model))
+        return CostTerm(chain_expectation(own._space, sub, own._model), own._gamma, kind, weight)
 
     def close(self) -> None:
         """End what is still running."""
@@ -259,35 +277,10 @@ class Bench:
         """Return the best networks, those that keep the limits first, and all events."""
         task = self._searcher.task
         ranked = sorted(
-            self.full.values(),
+            self.good,
             key=lambda item: (not keeps(item.architecture, task.models, task.limits), -item.reward),
         )
-        cause = None if ranked else "no network could be trained"
+        cause = None if ranked else f"no network could be trained: {self._failure}"
+        if self._searches and all(item.architecture is None for item in self._searches):
+            cause = f"no supernet could be searched: {self._searches[-1].cause}"
         return Outcome(tuple(item.architecture for item in ranked[:_PROPOSED]), (), tuple(self._events), cause)
-
-
-def described(item: Candidate) -> dict[str, Any]:
-    """Return a candidate as a JSON value."""
-    return {
-        "architecture": item.architecture.text,
-        "accuracy": 100 * item.accuracy,
-        "cost": item.cost,
-        "reward": item.reward,
-    }
-
-
-def best_first(items: Sequence[Candidate]) -> list[Candidate]:
-    """Return candidates by falling reward, of equals the earlier first."""
-    return sorted(items, key=lambda item: -item.reward)
-
-
-def of_classes(data: Dataset, classes: int) -> Dataset:
-    """Return the pictures of the first classes alone, 0: all of them."""
-    if not 0 < classes < data.classes:
-        return data
-
-    def part(images: Images) -> Images:
-        own = images.labels < classes
-        return Images(images.images[own], images.labels[own], images.source)
-
-    return replace(data, train=part(data.train), validation=part(data.validation), classes=classes)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from searchers.supernets._layers import Bench, LayerSearcher, described
+from hilnas.errors import Infeasible
+from searchers._children import described
+from searchers.supernets._layers import Bench, LayerSearcher
 
 
 class Dnas(LayerSearcher):
@@ -15,5 +17,11 @@ class Dnas(LayerSearcher):
         if self._relax != "path":
             bench.require(whole)
         found = bench.finish(bench.start(whole, "whole"), "searched", 0.9, whole)
+        if found.out_of_memory:
+            raise Infeasible(
+                "the memory does not suffice for the supernet of the whole space",
+                found.cause or "",
+                "Search with radars, raise --memory, or train less at once: --set batch=32, --set width=8",
+            )
         if found.architecture is not None:
             bench.note("derived", 1.0, {"kind": "derived", **described(bench.fully(found.architecture))})

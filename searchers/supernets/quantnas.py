@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hilnas.records import Architecture
-from searchers.supernets._base import Task
-from searchers.supernets._layers import Bench, Candidate
-from searchers.supernets.radars import Radars
+from searchers._children import Candidate
+from searchers.supernets._exploration import Explorer
+from searchers.supernets._layers import Bench
 
 
-class QuantNas(Radars):
+class QuantNas(Explorer):
     """Explores for all its episodes; the `top` best are trained fully after every round, and nothing is merged."""
 
-    def __init__(self, task: Task, *, rounds: int = 3, episodes: int = 10, **options: Any) -> None:
-        super().__init__(task, rounds=rounds, episodes=episodes, **options)
+    limited = True
 
     def _search(self, bench: Bench) -> None:
         controller = self._controller()
         explored: dict[Architecture, Candidate] = {}
-        for number in range(1, self._rounds + 1):
+        for number in self._numbers(bench):
             self._explore(bench, controller, explored, number)
-            promising = self._promising(bench, explored, number)
-            if self._target and promising[0].reward >= self._target:
-                break
+            self._promising(bench, explored, number)
