@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hilnas.errors import UsageError
 from searchers.supernets._base import Task
 from searchers.supernets.dnas import Dnas
 
@@ -11,5 +12,7 @@ from searchers.supernets.dnas import Dnas
 class OneShot(Dnas):
     """Weights learn along paths that are drawn evenly, shares along paths that they draw themselves (REINFORCE)."""
 
-    def __init__(self, task: Task, *, dnas_epochs: int = 30, **options: Any) -> None:
-        super().__init__(task, relax="path", dnas_epochs=dnas_epochs, **options)
+    def __init__(self, task: Task, *, dnas_epochs: int = 30, relax: str = "path", **options: Any) -> None:
+        if relax != "path":
+            raise UsageError(f"one_shot runs one path at a time: relax=path, not {relax}", "", "Search with dnas.")
+        super().__init__(task, relax=relax, dnas_epochs=dnas_epochs, **options)
