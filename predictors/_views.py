@@ -64,6 +64,10 @@ class Views:
             "macs": self._macs,
         }
 
+    def __reduce__(self) -> tuple[Callable[[SearchSpace], Views], tuple[SearchSpace]]:
+        """Go to another process as the views of the space: rows are computed there anew."""
+        return views_of, (self._space,)
+
     def matrix(self, view: str, architectures: Sequence[Architecture]) -> Matrix:
         """Return the rows of a view, shape (n, features of the view)."""
         return np.stack([self._row(view, item) for item in architectures])
