@@ -59,20 +59,22 @@ class CostTerm:
     """How a cost enters the loss of the shares.
 
     product: cross-entropy x (0.1 ln(1e9 E / gamma)) ** weight, as the authors of RADARS have it for AOPS and a gamma of
-    1e9. sum: alpha x cross-entropy + (1 - alpha) x E / gamma, the relaxation of their reward (Eq. 2), alpha = weight.
+    1e9. sum: alpha x cross-entropy + (1 - alpha) x (E - beta) / gamma, the relaxation of the reward (Eq. 2), where
+    costs below beta count as beta; alpha = weight.
     """
 
     cost: RelaxedCost
     gamma: float
     kind: Literal["product", "sum"] = "sum"
     weight: float = 0.5
+    beta: float = 0.0
 
     def of(self, loss: Tensor, shares: Sequence[Tensor]) -> Tensor:
         """Return the loss of the shares."""
-        relative = self.cost.of(shares).to(loss.device) / self.gamma
+        expected = self.cost.of(shares).to(loss.device)
         if self.kind == "product":
-            return loss * (0.1 * torch.log((1e9 * relative).clamp(min=math.e))) ** self.weight
-        return self.weight * loss + (1 - self.weight) * relative
+            return loss * (0.1 * torch.log((1e9 * expected / self.gamma).clamp(min=math.e))) ** self.weight
+        return self.weight * loss + (1 - self.weight) * (expected - self.beta).clamp(min=0.0) / self.gamma
 
 
 class ChainSearch(DifferentiableSearch):

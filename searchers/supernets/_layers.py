@@ -266,7 +266,7 @@ class Bench:
         own = self._searcher
         kind: Literal["product", "sum"] = "product" if own._cost_loss == "product" else "sum"
         weight = 1.0 if kind == "product" else own._alpha
-        return CostTerm(chain_expectation(own._space, sub, own._model), own._gamma, kind, weight)
+        return CostTerm(chain_expectation(own._space, sub, own._model), own._gamma, kind, weight, own._beta)
 
     def close(self) -> None:
         """End what is still running."""
