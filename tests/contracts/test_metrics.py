@@ -1,5 +1,8 @@
 """The contract of a metric, over every one that is found."""
 
+import math
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +12,9 @@ from hilnas.errors import UsageError
 from hilnas.units import UNITS
 from profiler._metrics import dimensions, metric_of, metrics, name_of, static_names, stored_names
 from profiler.metrics._base import Metric
+from search_spaces.darts import Darts
 from search_spaces.nasbench201 import NasBench201
+from search_spaces.quantised_cnn import QuantisedCnn
 
 SPACE = NasBench201()
 GRAPH = SPACE.graph(SPACE.parse("|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"))
@@ -44,3 +49,17 @@ def test_the_registry_knows_every_metric_by_both_of_its_names():
     assert {"macs", "params"} <= set(static_names()) and not {"latency", "energy"} & set(static_names())
     assert metric_of("energy_j") is metrics()["energy"] and name_of("peak_bytes") == "memory"
     assert metric_of("sm_clock_hz") is None and name_of("sm_clock_hz") == "sm_clock_hz"
+
+
+@pytest.mark.parametrize("space", [SPACE, Darts(cells=3), QuantisedCnn()], ids=lambda space: space.name)
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_block_adds_sums_up_to_the_graph(name, space):
+    metric = metrics()[name]
+    rng = np.random.default_rng(0)
+    for graph in (space.graph(space.sample(rng)) for _ in range(3)):
+        terms = [metric.of_block(block) for block in graph.block_counts]
+        if None in terms:
+            assert set(terms) == {None}, "of every block or of none"
+            continue
+        counts = graph.block_counts.values()
+        assert math.fsum(n * term for n, term in zip(counts, terms, strict=True)) == metric.of_graph(graph)

@@ -9,6 +9,7 @@ from hilnas.errors import UsageError
 from search_spaces.nasbench201 import NasBench201
 from searchers._cost_models import StaticCost
 from searchers._expected_cost import expected_cost
+from searchers._options import option_defaults
 from searchers._supernet_search import SupernetSearch
 from searchers.supernets._base import Pictures, Task
 from searchers.supernets.darts import Darts
@@ -133,6 +134,14 @@ def test_options_change_the_method():
     assert Darts(FREE, order=2, **SMALL).chosen_method().order == 2
     found = DcaNas(FREE, shared=False, bottleneck=2, derived=False, **SMALL).chosen_method()
     assert (found.style.shared, found.style.bottleneck, found.derived) == (False, 2, False)
+
+
+def test_options_that_are_handed_on_are_those_of_the_base_as_well():
+    assert option_defaults(DcaNas) == {**option_defaults(PcDarts), **{
+        "bounds": 6, "lowest": 0.5, "highest": 2.0, "shared": True, "bottleneck": 4, "derived": True,
+    }}  # fmt: skip
+    assert option_defaults(Darts) == {**option_defaults(PcDarts), "order": 1}
+    assert option_defaults(PcDarts)["epochs"] == 10
 
 
 def test_the_second_order_searches_otherwise(tmp_path):

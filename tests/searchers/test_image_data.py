@@ -15,7 +15,7 @@ from PIL import Image
 
 from hilnas import plugins
 from hilnas.errors import BadFile, UsageError
-from searchers.image_data import load_dataset, load_images, stratified_order
+from searchers.image_data import count_images, load_dataset, load_images, load_rest, stratified_order
 from searchers.image_data._base import ImageFormat
 
 FORMATS = plugins.names("searchers.image_data")
@@ -405,3 +405,22 @@ def test_too_few_images_cannot_be_split(tmp_path):
     np.savez(tmp_path / "set.npz", x=np.zeros((3, 4, 4), np.uint8), y=labels_of(3, 2))
     with pytest.raises(UsageError, match="too few"):
         load_dataset(tmp_path, seed=0)
+
+
+def test_the_rest_is_what_a_set_of_the_same_seed_leaves(tmp_path):
+    # Every picture is of one value, by which it is known again.
+    pixels = np.broadcast_to(np.arange(40, dtype=np.uint8)[:, None, None], (40, 4, 4)).copy()
+    write_idx(tmp_path, pixels, labels_of(40))
+    assert count_images(tmp_path) == 40
+    used = load_dataset(tmp_path, 3, 30)
+    rest = load_rest(tmp_path, 3, 30, (4, 4), 100)
+
+    def values(images):
+        return set(np.round(images.images[:, 0, 0, 0] * 255).astype(int).tolist())
+
+    parts = [values(item) for item in (used.train, used.validation, rest)]
+    assert [len(item) for item in parts] == [22, 8, 10] and len(set().union(*parts)) == 40
+    assert values(load_rest(tmp_path, 3, 30, (4, 4), 4)) <= parts[2]
+    assert len(load_rest(tmp_path, 3, 30, (4, 4), 4).labels) == 4
+    with pytest.raises(UsageError, match="is left to test with: 40 of 40"):
+        load_rest(tmp_path, 3, 40, (4, 4), 100)

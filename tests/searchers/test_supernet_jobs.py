@@ -122,7 +122,7 @@ def command(pid):
 
 SEARCH = (
     "dca_nas", "--space", "nasbench201", "--space-option", "depth=1", "--max", "params=0.1M", "--seed", "3",
-    "--set", "width=4", "--set", "resolution=8", "--set", "images=130", "--set", "batch=16", "--set", "epochs=10",
+    "--set", "width=4", "--set", "resolution=8", "--set", "images=130", "--set", "batch=16", "--set", "epochs=6",
     "--set", "bounds=2", "--set", "judge_epochs=1", "--set", "checkpoint_steps=2", "--set", "share_rate=0.05", "--json",
 )  # fmt: skip
 
