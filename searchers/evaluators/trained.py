@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -145,6 +146,7 @@ class Trained(Evaluator):
     def _train(self, architecture: Architecture, least: float) -> Training:
         epochs: list[Epoch] = []
         stopped = cause = None
+        began = time.monotonic()
         try:
             stopped = self._run(architecture, least, epochs)
         except (Diverged, Unsuitable, torch.OutOfMemoryError) as error:
@@ -155,7 +157,8 @@ class Trained(Evaluator):
             cause = f"training failed: {type(error).__name__}: {error}"  # a module of the user's may raise anything
         curve = [(epoch.accuracy, epoch.loss) for epoch in epochs]
         accuracies, losses = tuple(item[0] for item in curve), tuple(item[1] for item in curve)
-        elapsed_s = epochs[-1].elapsed_s if epochs else 0.0
+        # What failed took its time as well: whoever trains for as long as somebody else must come to an end.
+        elapsed_s = epochs[-1].elapsed_s if cause is None else time.monotonic() - began
         _LOG.info("%s: %s after %d epochs, %.1f s", architecture, cause or stopped or "trained", len(epochs), elapsed_s)
         return Training(architecture.text, accuracies, losses, elapsed_s, stopped, cause and cause[:500])
 
