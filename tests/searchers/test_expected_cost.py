@@ -124,14 +124,17 @@ def test_any_other_cost_is_the_sum_that_fits_it(space):
 
 def test_a_cost_that_is_no_sum_says_so(space):
     found = expected_cost(space, Scripted(lambda item: float(sum(item.decisions) % 2)))
-    assert found.explained < 0.5
+    assert found.explained < 0.2, "over networks that it was not fitted to"
 
 
-@pytest.mark.parametrize("value", [0.0, 0.02])
+@pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 1234.567])
 def test_a_cost_that_is_always_the_same_is_explained(space, value):
-    found = expected_cost(space, Scripted(lambda item: value))
+    after = math.nextafter(value, math.inf) if value else value  # but for rounding
+    found = expected_cost(
+        space, Scripted(lambda item: after if item.decisions[0] % 2 == item.decisions[1] % 2 else value)
+    )
     assert found.explained == pytest.approx(1.0, abs=1e-6)
-    assert found.of(hard(space, space.sample(np.random.default_rng(0)))).item() == pytest.approx(value, abs=1e-9)
+    assert found.of(hard(space, space.sample(np.random.default_rng(0)))).item() == pytest.approx(value)
 
 
 def test_gaps_in_what_is_known_are_left_out(space):

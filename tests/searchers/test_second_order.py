@@ -13,7 +13,8 @@ from searchers._supernet_search import DARTS, DCA_NAS, PC_DARTS, Arithmetic, Sup
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SPACE = NasBench201(width=4, depth=1, resolution=8, classes=4)
-SECOND = replace(DARTS, order=2)
+#: With enough weight decay to see it.
+SECOND = replace(DARTS, order=2, weight_decay=0.1)
 RATE = 0.05
 MOMENTUM = 0.9
 
