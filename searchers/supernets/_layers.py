@@ -88,6 +88,8 @@ class LayerSearcher(GradientSearcher):
         self._short, self._full, self._alpha = short_epochs, full_epochs, alpha
         self._schedule = Schedule(dnas_epochs, batch, rate, 0.1 * rate, augment=augment, seed=task.seed)
         self._schedule.steps(round(VALIDATION_SHARE * task.pictures.images))  # of the smaller part
+        if explore_images:
+            self._schedule.steps(explore_images - round(VALIDATION_SHARE * explore_images))
         self._relax, self._share_rate, self._cost_loss = relax, share_rate, cost_loss
         self._explore_images, self._explore_classes = explore_images, explore_classes
         self._model: CostModel = task.models[0] if task.models else StaticCost(cost, task.space)
