@@ -142,6 +142,7 @@ def test_a_network_that_diverges_has_no_score_but_a_cause(space):
     trained = evaluator(space, learning_rate=1e30)
     (score,) = trained.evaluate([space.parse(CELL)])
     assert "training diverged" in score.cause
+    assert trained.training(space.parse(CELL)).elapsed_s > 0, "it took its time"
     assert evaluator(space, learning_rate=1e30).evaluate([space.parse(CELL)]) == [score]
 
 
