@@ -120,8 +120,8 @@ def search(
     if resume is None:
         others = (*score_options, fusion, labels, episodes, evaluations, reward, baselines)
         data = _pictures(searcher, score, data, others)
-        if train_winner and data is None:
-            _refuse_training(searcher)
+        if data is None and (train_winner or memory):
+            _refuse_training(searcher, "--train-winner" if train_winner else "--memory")
         request = SearchRequest(
             *_named(searcher, space, space_options), device, limits, score or "nwot", score_options,
             fusion, labels, label_budget, accuracy, episodes, evaluations, seed, seeds,
@@ -181,11 +181,11 @@ def _pictures(searcher: str | None, score: str | None, data: str | None, others:
     return data or "digits"
 
 
-def _refuse_training(searcher: str | None) -> None:
+def _refuse_training(searcher: str | None, option: str) -> None:
     from hilnas.errors import UsageError
 
     raise UsageError(
-        f"--train-winner trains on the pictures of a search, and {searcher} has none",
+        f"{option} is for searches that train on pictures, and {searcher} has none",
         "",
         "Leave it out, or score by training: --score trained --score-option data=FOLDER",
     )

@@ -47,6 +47,12 @@ def set_up_pictures(workspace: Workspace, request: SearchRequest, space: SearchS
     chosen = {**_SHARED, **given}
     if chosen["images"] < 0 or chosen["judge_epochs"] < 1:
         raise UsageError("a search on pictures needs a number of images (0: its own choice) and an epoch to judge by")
+    if request.memory is not None and not kind.bounded:
+        raise UsageError(
+            f"{request.searcher} keeps no bound of memory",
+            "radars and dnas do.",
+            "Leave --memory out, or shrink: --set batch=32",
+        )
     pictures = _pictures(request, chosen["images"])
     asked = {name: value for name, value in given.items() if name not in own and name not in _SHARED}
     constraints = constraints_of(request.limits)

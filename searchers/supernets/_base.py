@@ -87,6 +87,8 @@ class GradientSearcher(ABC):
 
     #: Whether limits steer the search; else they only say which of its proposals may win.
     limited: ClassVar[bool] = False
+    #: Whether it keeps `task.memory_bytes`.
+    bounded: ClassVar[bool] = False
 
     def __init__(self, task: Task) -> None:
         self.task = task

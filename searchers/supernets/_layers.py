@@ -42,6 +42,8 @@ class LayerSearcher(GradientSearcher):
     explore_classes: what short trainings see of the pictures (0: all).
     """
 
+    bounded = True
+
     def __init__(
         self,
         task: Task,
