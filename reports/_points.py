@@ -10,11 +10,13 @@ from reports._lines import COLOURS, HEIGHT, MARGIN, WIDTH
 Point = tuple[float, float]
 
 
-def point_chart(title: str, axes: tuple[str, str], points: Mapping[str, Sequence[Point]], level: float) -> str:
-    """Return a chart of named points over two axes, with a dashed line at a level. Needs one point at least."""
+def point_chart(
+    title: str, axes: tuple[str, str], points: Mapping[str, Sequence[Point]], level: float | None = None
+) -> str:
+    """Return a chart of named points over two axes, with a dashed line at a level, if any. Needs one point at least."""
     every = [point for own in points.values() for point in own]
     x_range = _range([x for x, _ in every])
-    y_range = _range([*(y for _, y in every), level])
+    y_range = _range([*(y for _, y in every), *([] if level is None else [level])])
     drawn = [
         f'<circle cx="{_x(x, x_range):.1f}" cy="{_y(y, y_range):.1f}" r="4" fill="{COLOURS[i % len(COLOURS)]}">'
         f"<title>{escape(name)}: {x:.4g}, {y:.4g}</title></circle>"
@@ -24,16 +26,19 @@ def point_chart(title: str, axes: tuple[str, str], points: Mapping[str, Sequence
     legend = "".join(
         f'<tspan dx="12" fill="{COLOURS[i % len(COLOURS)]}">{escape(name)}</tspan>' for i, name in enumerate(points)
     )
-    line, bottom = _y(level, y_range), HEIGHT - MARGIN
+    bottom, line = HEIGHT - MARGIN, ""
+    if level is not None:
+        place = f"M{MARGIN} {_y(level, y_range):.1f}H{WIDTH - 8}"
+        line = f'<path d="{place}" fill="none" stroke="currentColor" stroke-dasharray="4"/>'
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" font-size="12" fill="currentColor">'
         f"<title>{escape(title)}</title>"
         f'<path d="M{MARGIN} {MARGIN / 2}V{bottom}H{WIDTH - 8}" fill="none" stroke="currentColor"/>'
-        f'<path d="M{MARGIN} {line:.1f}H{WIDTH - 8}" fill="none" stroke="currentColor" stroke-dasharray="4"/>'
-        f'<text x="{MARGIN - 4}" y="{MARGIN / 2 + 4}" text-anchor="end">{y_range[1]:.2g}</text>'
-        f'<text x="{MARGIN - 4}" y="{bottom}" text-anchor="end">{y_range[0]:.2g}</text>'
-        f'<text x="{MARGIN}" y="{bottom + 14}">{x_range[0]:.2g}</text>'
-        f'<text x="{WIDTH - 8}" y="{bottom + 14}" text-anchor="end">{escape(axes[0])}, to {x_range[1]:.2g}</text>'
+        f"{line}"
+        f'<text x="{MARGIN - 4}" y="{MARGIN / 2 + 4}" text-anchor="end">{y_range[1]:.3g}</text>'
+        f'<text x="{MARGIN - 4}" y="{bottom}" text-anchor="end">{y_range[0]:.3g}</text>'
+        f'<text x="{MARGIN}" y="{bottom + 14}">{x_range[0]:.3g}</text>'
+        f'<text x="{WIDTH - 8}" y="{bottom + 14}" text-anchor="end">{escape(axes[0])}, to {x_range[1]:.3g}</text>'
         f"{''.join(drawn)}"
         f'<text x="{MARGIN}" y="{HEIGHT - 8}">{escape(title)} ({escape(axes[1])}):{legend}</text></svg>'
     )

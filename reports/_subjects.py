@@ -13,6 +13,7 @@ from profiler._workspace import Workspace
 from reports._lines import line_chart
 from reports._page import Section, page, sections_of
 from reports._points import point_chart
+from reports._pruned import pruned_charts
 from searchers._curves import study_curves
 from searchers._search_curves import EPOCHS, epoch_curves, lookup_graphs
 
@@ -42,7 +43,7 @@ def _charts(workspace: Workspace, study_id: str, values: dict[str, Any]) -> list
     if not (workspace.path / "studies" / f"{study_id}.jsonl").exists():
         return []
     curves = {**epoch_curves(values), **study_curves(workspace, study_id)}
-    drawn = [point_chart(*graph) for graph in lookup_graphs(values)]
+    drawn = [point_chart(*graph) for graph in lookup_graphs(values)] + pruned_charts(values)
     return drawn + [line_chart(title, lines, _UNITS.get(title, "evaluations")) for title, lines in curves.items()]
 
 

@@ -139,6 +139,15 @@ def test_what_has_ended_is_told_again_and_to_people_in_tables(resumed, workspace
     assert shown.exception is None and "peak MiB" in shown.stdout and resumed["study_id"] in shown.stdout
 
 
+def test_its_report_draws_what_was_left_of_the_space(resumed, workspace, tmp_path):
+    path = tmp_path / "report.html"
+    arguments = ["--workspace", str(workspace), "report", resumed["study_id"], "--output", str(path)]
+    assert CliRunner().invoke(cli, arguments).exception is None
+    text = path.read_text()
+    for title in ("candidates left of each layer", "error against cost", "memory of supernets"):
+        assert title in text
+
+
 def test_a_whole_space_beyond_the_memory_ends_with_exit_code_3(tmp_path):
     options = words({"width": 10, "images": 60, "batch": 15})
     error = refused(tmp_path, "dnas", "--space", "mobilenet", "--memory", "100MiB", *options)
