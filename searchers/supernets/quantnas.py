@@ -12,6 +12,7 @@ class QuantNas(Explorer):
     """Explores for all its episodes; the `top` best are trained fully after every round, and nothing is merged."""
 
     limited = True
+    bounded = False
 
     def _search(self, bench: Bench) -> None:
         controller = self._controller()

@@ -159,7 +159,8 @@ def policy():
     made = LstmPolicy(CARDINALITIES, seed=1)
     made.restart(np.random.default_rng(0))
     with torch.no_grad():
-        made.head.weight.mul_(5.0)  # the distribution is far from an even one
+        made.head.weight.mul_(20.0)  # far from even, and what came before counts
+        made.embedding.weight.mul_(3.0)
     return made
 
 
@@ -177,7 +178,7 @@ def test_probabilities_sum_to_1_and_samples_follow_them():
 def test_a_decision_depends_on_the_one_before():
     table = policy()(torch.tensor(EVERYTHING))[0].exp().detach().numpy().reshape(CARDINALITIES)
     second = table.sum(2) / table.sum((1, 2))[:, None]
-    assert np.ptp(second[:, 0]) > 0.01
+    assert np.ptp(second[:, 0]) > 0.05
 
 
 def test_it_finds_the_only_good_corner(toy):

@@ -218,14 +218,19 @@ def test_merging_by_factors_makes_larger_sub_spaces(here, sequential, tmp_path):
     assert merged["candidates"] > events(sequential, "merged")[0]["candidates"]
 
 
-def test_a_network_that_does_not_fit_alone_is_passed_over(here, tmp_path, monkeypatch):
-    """The best one is too large: the others still make a supernet."""
-    free = events(run(tmp_path / "free", rounds=1), "retrained")
-    best = SPACE.parse(max(free, key=lambda row: row["reward"])["architecture"])
-    monkeypatch.setattr(_layers, "predicted_bytes", lambda space, sub, batch: MIB * (100 if sub.contains(best) else 1))
-    found = run(tmp_path / "bound", task=replace(TASK, memory_bytes=50 * MIB), rounds=1)
+@pytest.mark.parametrize(("place", "networks"), [(0, 2), (1, 1), (2, 2)])
+def test_merging_ends_before_what_does_not_fit_and_passes_over_the_best_alone(
+    here, sequential, tmp_path, monkeypatch, place, networks
+):
+    """A network too large whatever it is merged with: as the best one it is left out, as a later one it is the end."""
+    retrained = sorted(events(sequential, "retrained")[:3], key=lambda row: -row["reward"])
+    large = SPACE.parse(retrained[place]["architecture"])
+    monkeypatch.setattr(_layers, "predicted_bytes", lambda space, sub, batch: MIB * (100 if sub.contains(large) else 1))
+    found = run(tmp_path, task=replace(TASK, memory_bytes=50 * MIB), rounds=1)
     (merged,) = events(found, "merged")
-    assert merged["networks"] == 2 and best in found.architectures
+    assert merged["networks"] == networks
+    kept = [SPACE.parse(row["architecture"]) for row in retrained if row["architecture"] != large.text][:networks]
+    assert merged["layers"] == merge(SPACE, kept, "tuple").to_json()["layers"]
 
 
 def test_a_memory_for_not_even_one_network_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
@@ -303,7 +308,8 @@ def test_rewards_of_short_trainings_give_way_to_those_of_full_ones(tmp_path):
             self.full = {item: Candidate(item, 0.5, 1.0, reward) for item, reward in known}
 
         def fully(self, architecture):
-            return self.full.setdefault(architecture, Candidate(architecture, 0.5, 1.0, 0.2))
+            reward = 0.9 if architecture is networks[2] else 0.2
+            return self.full.setdefault(architecture, Candidate(architecture, 0.5, 1.0, reward))
 
         def note(self, name, share, values):
             pass
@@ -311,9 +317,9 @@ def test_rewards_of_short_trainings_give_way_to_those_of_full_ones(tmp_path):
     explored = {
         item: Candidate(item, 0.5, 1.0, reward) for item, reward in zip(networks, (0.9, 0.5, 0.4, 0.3), strict=True)
     }
-    found = searcher("radars", **{**RADARS, "top": 2})._promising(Bench(), explored, 1)
-    assert [item.architecture for item in found] == [networks[3], networks[1]]
-    assert [item.reward for item in found] == [0.7, 0.2]
+    found = searcher("radars", **{**RADARS, "top": 3})._promising(Bench(), explored, 1)
+    assert [item.architecture for item in found] == [networks[2], networks[3], networks[1]]
+    assert [item.reward for item in found] == [0.9, 0.7, 0.2]
 
 
 @pytest.mark.parametrize("name", ["radars", "quantnas"])
