@@ -116,11 +116,12 @@ class Supergraph:
                 left = tuple(term for term in step.terms if chosen[step.cell].issuperset(term.shares))
                 step = step._replace(terms=left)
             kept.append(step)
-            wanted.update(_sources(step))
+            wanted.update(sources_of(step))
         return tuple(reversed(kept))
 
 
-def _sources(step: Step) -> tuple[str, ...]:
+def sources_of(step: Step) -> tuple[str, ...]:
+    """Return the names of the tensors that a step reads."""
     if isinstance(step, Call):
         return step.inputs
     if isinstance(step, Mixture):

@@ -11,25 +11,28 @@ from torch.nn import functional
 from search_spaces._graph import Block, Call, Operator
 from search_spaces._moments import weight_deviation
 from search_spaces._quantiser_torch import FixedPointConv2d
-from search_spaces._supergraph import Joint, Mixture, Part, Share, Step, Supergraph, Term
+from search_spaces._supergraph import Joint, Mixture, Part, Share, Step, Supergraph, Term, sources_of
 from search_spaces._torch import function_of, layer_of
 
 Chosen = Mapping[int, frozenset[Share]]
+#: Steps, each with the names of the tensors that nothing reads after it.
+_Plan = tuple[tuple[Step, tuple[str, ...]], ...]
 
 
 class SupernetModule(nn.Module):
     """Runs a supernet under distributions that are handed in: its own parameters are weights alone.
 
-    Normalisations have no scale and no shift, which could undo what a mixture says.
+    Normalisations have no scale and no shift, which could undo what a mixture says. `shared`: what reads one tensor
+    reads one ReLU of it.
     """
 
-    def __init__(self, graph: Supergraph, seed: int = 0) -> None:
+    def __init__(self, graph: Supergraph, seed: int = 0, shared: bool = False) -> None:
         super().__init__()
-        self.graph = graph
+        self.graph, self._shared = graph, shared
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.calls = nn.ModuleDict({call.name: _BlockModule(call.block) for call in graph.calls})
-        self._plans: dict[frozenset[tuple[int, frozenset[Share]]], tuple[Step, ...]] = {}
+        self._plans: dict[frozenset[tuple[int, frozenset[Share]]], _Plan] = {}
 
     def forward(self, x: Tensor, shares: Sequence[Tensor], chosen: Chosen | None = None) -> Tensor:
         """Return the outputs, shape (batch, classes), under one distribution a row, each of shape (choices,).
@@ -38,9 +41,10 @@ class SupernetModule(nn.Module):
         """
         chosen = chosen or {}
         tensors: dict[str, Tensor] = {"input": x}
-        for step in self._plan(chosen):
+        rectified: dict[str, Tensor] = {}
+        for step, unused in self._plan(chosen):
             if isinstance(step, Call):
-                tensors[step.name] = self.calls[step.name](*(tensors[name] for name in step.inputs))
+                tensors[step.name] = self._run(step, tensors, rectified)
             elif isinstance(step, Mixture):
                 tensors[step.name] = _mixed(step, tensors, () if step.cell in chosen else shares, x)
             elif isinstance(step, Part):
@@ -48,13 +52,29 @@ class SupernetModule(nn.Module):
             elif isinstance(step, Joint):
                 joined = torch.cat([tensors[name] for name in step.sources], 1)
                 tensors[step.name] = functional.channel_shuffle(joined, step.groups)
+            for name in unused:
+                tensors.pop(name)
+                rectified.pop(name, None)
         return tensors[self.graph.output]
 
-    def _plan(self, chosen: Chosen) -> tuple[Step, ...]:
+    def _run(self, call: Call, tensors: Mapping[str, Tensor], rectified: dict[str, Tensor]) -> Tensor:
+        module, inputs = self.calls[call.name], [tensors[name] for name in call.inputs]
+        if not self._shared or not module.rectifies:
+            return module(*inputs)  # type: ignore[no-any-return]
+        source = call.inputs[0]
+        if source not in rectified:
+            rectified[source] = functional.relu(inputs[0])
+        return module(*inputs, rectified=rectified[source])  # type: ignore[no-any-return]
+
+    def _plan(self, chosen: Chosen) -> _Plan:
+        """Return the steps that are needed, each with the tensors that nothing reads after it."""
         key = frozenset(chosen.items())
         if key not in self._plans:
             self._plans.clear()  # derived cells change all the time, and seldom back
-            self._plans[key] = self.graph.needed(chosen)
+            steps = self.graph.needed(chosen)
+            last = {name: number for number, step in enumerate(steps) for name in sources_of(step)}
+            unused = [tuple(name for name, own in last.items() if own == number) for number in range(len(steps))]
+            self._plans[key] = tuple(zip(steps, unused, strict=True))
         return self._plans[key]
 
 
@@ -64,6 +84,7 @@ class _BlockModule(nn.Module):
     def __init__(self, block: Block) -> None:
         super().__init__()
         self.layers = nn.ModuleDict()
+        self._first = block.operators[0].kind
         self._steps: list[tuple[str, tuple[str, ...], Callable[..., Tensor]]] = []
         for operator in block.operators:
             self._steps.append((operator.name, operator.inputs, self._compute(operator)))
@@ -80,10 +101,20 @@ class _BlockModule(nn.Module):
         self.layers[operator.name] = layer
         return layer
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Return the block's output."""
+    @property
+    def rectifies(self) -> bool:
+        """Return whether the block begins with a ReLU of its first input, which it uses for nothing else."""
+        _, sources, _ = self._steps[0]
+        others = [source for _, own, _ in self._steps[1:] for source in own]
+        return self._first == "relu" and sources == ("in0",) and "in0" not in others and len(self._steps) > 1
+
+    def forward(self, *inputs: Tensor, rectified: Tensor | None = None) -> Tensor:
+        """Return the block's output; `rectified` is the result of its first operator, where that is known."""
         tensors = {f"in{i}": item for i, item in enumerate(inputs)}
-        for name, sources, compute in self._steps:
+        steps = self._steps
+        if rectified is not None:
+            tensors[steps[0][0]], steps = rectified, steps[1:]
+        for name, sources, compute in steps:
             tensors[name] = compute(*(tensors[source] for source in sources))
         return tensors[self._steps[-1][0]]
 

@@ -84,7 +84,7 @@ class DifferentiableSearch(ABC):
     def __init__(self, graph: Supergraph, method: Method, seed: int, arithmetic: Arithmetic) -> None:
         self.graph, self._method, self._arithmetic = graph, method, arithmetic
         self.device = device = torch.device(arithmetic.device)
-        self.module = SupernetModule(self.graph, seed).to(device).to(memory_format=self._layout)  # type: ignore[call-overload]
+        self.module = SupernetModule(self.graph, seed, method.style.shared).to(device).to(memory_format=self._layout)  # type: ignore[call-overload]
         generator = torch.Generator().manual_seed(seed)
         self._logits = [
             (_LOGIT_SCALE * torch.randn(n, generator=generator)).to(device).requires_grad_() for n in self.graph.rows

@@ -72,6 +72,26 @@ def test_a_derived_cell_computes_what_hard_shares_compute(space, style):
         torch.testing.assert_close(derived, module(x, hard_shares(graph, kept)), rtol=1e-4, atol=1e-5)
 
 
+def test_one_relu_for_all_that_read_a_tensor_changes_nothing_but_the_memory(space, style):
+    graph = space.supergraph(style)
+    several, one = SupernetModule(graph, 3), SupernetModule(graph, 3, shared=True)
+    x, shares = picture(space), random_shares(graph)
+    saved = []
+    outputs = []
+    for module in (several, one):
+        held = {}
+
+        def keep(tensor, held=held):
+            held[tensor.untyped_storage().data_ptr()] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            outputs.append(module(x, shares))
+        saved.append(sum(item.untyped_storage().nbytes() for item in held.values()))
+    torch.testing.assert_close(outputs[0], outputs[1])
+    assert saved[1] < saved[0]
+
+
 def test_some_cells_may_be_derived_and_others_mixed(space, style):
     graph = space.supergraph(style)
     module, x, shares = SupernetModule(graph).eval(), picture(space), random_shares(graph)
