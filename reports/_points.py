@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from hilnas.units import format_count
 from reports._lines import COLOURS, HEIGHT, MARGIN, WIDTH
 
 Point = tuple[float, float]
@@ -35,10 +36,10 @@ def point_chart(
         f"<title>{escape(title)}</title>"
         f'<path d="M{MARGIN} {MARGIN / 2}V{bottom}H{WIDTH - 8}" fill="none" stroke="currentColor"/>'
         f"{line}"
-        f'<text x="{MARGIN - 4}" y="{MARGIN / 2 + 4}" text-anchor="end">{y_range[1]:.3g}</text>'
-        f'<text x="{MARGIN - 4}" y="{bottom}" text-anchor="end">{y_range[0]:.3g}</text>'
-        f'<text x="{MARGIN}" y="{bottom + 14}">{x_range[0]:.3g}</text>'
-        f'<text x="{WIDTH - 8}" y="{bottom + 14}" text-anchor="end">{escape(axes[0])}, to {x_range[1]:.3g}</text>'
+        f'<text x="{MARGIN - 4}" y="{MARGIN / 2 + 4}" text-anchor="end">{_short(y_range[1])}</text>'
+        f'<text x="{MARGIN - 4}" y="{bottom}" text-anchor="end">{_short(y_range[0])}</text>'
+        f'<text x="{MARGIN}" y="{bottom + 14}">{_short(x_range[0])}</text>'
+        f'<text x="{WIDTH - 8}" y="{bottom + 14}" text-anchor="end">{escape(axes[0])}, to {_short(x_range[1])}</text>'
         f"{''.join(drawn)}"
         f'<text x="{MARGIN}" y="{HEIGHT - 8}">{escape(title)} ({escape(axes[1])}):{legend}</text></svg>'
     )
@@ -55,3 +56,9 @@ def _x(value: float, between: tuple[float, float]) -> float:
 
 def _y(value: float, between: tuple[float, float]) -> float:
     return HEIGHT - MARGIN - 8 - (HEIGHT - 1.5 * MARGIN - 16) * (value - between[0]) / (between[1] - between[0])
+
+
+def _short(value: float) -> str:
+    """Return a number in the room there is beside an axis: three digits and a prefix."""
+    number, _, prefix = format_count(float(f"{value:.3g}")).partition(" ")
+    return number + prefix
