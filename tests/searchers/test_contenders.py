@@ -21,7 +21,7 @@ from searchers._search import ABLATION, search
 COST_MS = np.array([0.1, 0.5, 4.0, 10.0, 3.0])
 WORTH = np.array([0.0, 3.0, 6.0, 9.0, 2.0])
 LIMITED = ("--space", "nasbench201", "--device", "table:t/latency_ms", "--max", "latency=30ms", "--offline")
-BASELINES = {"dca_nas", "regularized_evolution", "reinforce", ABLATION}
+BASELINES = {"dca_nas", "quantnas", "regularized_evolution", "reinforce", ABLATION}
 
 
 @pytest.fixture(scope="module")
