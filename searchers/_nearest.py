@@ -19,6 +19,8 @@ _MOST_STEPS = 100
 #: What the bounds shrink by where the relaxed costs say that limits are kept and the real ones do not.
 _TIGHTER = 0.97
 _LEAST_SHARE = 1e-12
+#: Relative excess that sums of floats may have at a limit.
+_ROUNDING = 1e-9
 
 
 def derive_within(
@@ -32,11 +34,14 @@ def derive_within(
 
     Each change is the one that costs the least strength (sum of the logarithms of the chosen shares) for what it takes
     off the excess over the limits. Relaxed costs choose the change, the models' own decide whether limits are kept.
+    Then strength is taken back, as long as one change that keeps the limits gives any.
     """
     current, bounds = space.derive(shares), dict(limits)
+    if keeps(current, models, limits):
+        return current
     for _ in range(_MOST_STEPS):
         if keeps(current, models, limits):
-            return current
+            return _strengthened(space, current, shares, relaxed, models, limits)
         excess = _excess(space, current, shares, relaxed, bounds)
         if excess <= 0:
             bounds = {name: _TIGHTER * bound for name, bound in bounds.items()}
@@ -50,6 +55,31 @@ def derive_within(
             return None
         current = min(better, key=lambda pair: pair[0])[1]
     return None
+
+
+def _strengthened(
+    space: SupernetSpace,
+    architecture: Architecture,
+    shares: Sequence[Array],
+    relaxed: Mapping[str, RelaxedCost],
+    models: Sequence[CostModel],
+    limits: Mapping[str, float],
+) -> Architecture:
+    """Return an architecture that no single change makes stronger within the limits, as relaxed costs see them."""
+    while True:
+        own = _strength(space, architecture, shares)
+        stronger = [
+            (strength, item)
+            for item in _neighbours(space, architecture)
+            if (strength := _strength(space, item, shares)) > own
+            and space.connected(item)
+            and _excess(space, item, shares, relaxed, limits) <= _ROUNDING
+        ]
+        ranked = sorted(stronger, key=lambda pair: -pair[0])
+        found = next((item for _, item in ranked if keeps(item, models, limits)), None)
+        if found is None:
+            return architecture
+        architecture = found
 
 
 def keeps(architecture: Architecture, models: Sequence[CostModel], limits: Mapping[str, float]) -> bool:

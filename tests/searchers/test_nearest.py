@@ -36,7 +36,7 @@ def found_at(shares, limits):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.floats(0.0, 1.0), st.floats(0.3, 5.0), st.sampled_from(["params", "macs", "both"]))
-def test_what_is_found_keeps_the_limits_and_beats_what_chance_finds(seed, quantile, sharpness, limited):
+def test_what_is_found_keeps_the_limits_and_no_single_change_is_better(seed, quantile, sharpness, limited):
     rng = np.random.default_rng(seed)
     names = ["params", "macs"] if limited == "both" else [limited]
     anchor = CONNECTED.index(CONNECTED[int(rng.integers(len(CONNECTED)))])
@@ -49,8 +49,9 @@ def test_what_is_found_keeps_the_limits_and_beats_what_chance_finds(seed, quanti
     found = found_at(shares, limits)
     assert found is not None and CELLS.connected(found)
     assert keeps(found, [MODELS[name] for name in names], limits)
-    own, every = strengths(shares)[CONNECTED.index(found)], strengths(shares)
-    assert own >= every[rng.choice(feasible, 50)].max() - 1e-9
+    every = strengths(shares)
+    near = [i for i in feasible if np.count_nonzero(DECISIONS[i] != np.array(found.decisions)) == 1]
+    assert every[CONNECTED.index(found)] >= max((every[i] for i in near), default=-np.inf) - 1e-9
     if CELLS.derive(shares) in [CONNECTED[i] for i in feasible]:
         assert found == CELLS.derive(shares)
 
