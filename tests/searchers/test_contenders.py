@@ -149,7 +149,7 @@ def test_without_a_reward_there_is_no_ablation_beside(search):
     evolution = search(
         "regularized_evolution", *LIMITED, "--score", "table:t/val", "--evaluations", "20", "--baselines"
     )
-    assert set(evolution["baselines"]) == {"dca_nas", "latency_reward_rl", "reinforce"}
+    assert set(evolution["baselines"]) == {"dca_nas", "latency_reward_rl", "quantnas", "reinforce"}
 
 
 def test_people_get_a_column_for_each(workspace):
