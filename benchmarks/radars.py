@@ -114,7 +114,7 @@ def game(chosen: argparse.Namespace) -> dict[str, Any]:
     return {
         "rows": rows,
         "slower": {name: spread(values) for name, values in slower.items()},
-        "out_of_time": {name: sum(row["methods"][name]["out_of_time"] for row in rows) for name in methods},
+        "not_reached": {name: sum(row["methods"][name]["not_reached"] for row in rows) for name in methods},
         "hypervolume": {name: spread([row["methods"][name]["hypervolume"] for row in rows]) for name in methods},
         "difference": {
             name: paired(
@@ -154,7 +154,7 @@ def _figures(
     return {
         "networks": len(found),
         "slower": 1.0 if own else min(stop, (reached or stop * end_s) / end_s),
-        "out_of_time": reached is None and not own,
+        "not_reached": reached is None and not own,
         "hypervolume": hypervolume(by_end, (100.0, reference)) / (100.0 * reference),
         "best": max((item["reward"] for item in found), default=None),
         "front": sorted(by_end),

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import connection, get_context
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +16,7 @@ from devices.agent._memory import Peak
 from hilnas import plugins
 from hilnas.errors import BadFile, HilnasError
 from profiler._campaign import Progress
+from searchers._own_process import OwnProcess
 from searchers._records import append_text
 from searchers.supernets._base import GradientSearcher, Outcome, Task
 
@@ -68,59 +64,34 @@ def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress) -> list[Sear
 
 def _run_all(jobs: Sequence[Job], workers: int, total: int, progress: Progress) -> None:
     waiting, done = list(jobs), total - len(jobs)
-    running: dict[int, _Worker] = {}
+    running: dict[int, tuple[Job, OwnProcess]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < workers:
-                worker = _Worker(waiting.pop(0))
-                running[worker.process.sentinel] = worker
+                job = waiting.pop(0)
+                process = OwnProcess(_run, job)
+                running[process.sentinel] = (job, process)
             ended = connection.wait(list(running), _LOOK_S)
             for sentinel in running.keys() & set(ended):
-                running.pop(sentinel).end()
+                job, process = running.pop(sentinel)
+                _ended(job, process.end())
                 done += 1
             progress(done, total, _newest(jobs))
     finally:
-        for worker in running.values():
-            worker.stop()
+        for _, process in running.values():
+            process.stop()  # its last checkpoint is whole
 
 
-class _Worker:
-    """A process for one job: its peak of memory is that of one search.
-
-    Its line to this process carries the error that stops it, and ends it when this process is gone, however that ended.
-    """
-
-    def __init__(self, job: Job) -> None:
-        context = get_context("spawn")
-        self._line, theirs = context.Pipe()
-        self._job = job
-        self.process: SpawnProcess = context.Process(target=_work, args=(job, theirs))
-        self.process.start()
-        theirs.close()
-
-    def end(self) -> None:
-        """Take leave of a process that has ended; raise what stopped it."""
-        error = None
-        with suppress(EOFError, OSError):
-            error = self._line.recv() if self._line.poll() else None
-        self.process.join()
-        self._line.close()
-        if error is not None:
-            raise error
-        if not _result(self._job).exists():
-            code = self.process.exitcode
-            memory = "It may have run out of memory. " if code == -signal.SIGKILL else ""
-            raise HilnasError(
-                f"the process of {self._job.name} has ended with exit code {code}",
-                f"{memory}What it had done before is kept.",
-                "Search a smaller supernet (--set width=8, --set batch=32), or go on with: hilnas search --resume last",
-            )
-
-    def stop(self) -> None:
-        """End the process now: its last checkpoint is whole."""
-        self.process.terminate()
-        self.process.join()
-        self._line.close()
+def _ended(job: Job, code: int) -> None:
+    """Raise HilnasError where a process has ended without a result."""
+    if _result(job).exists():
+        return
+    memory = "It may have run out of memory. " if code == -signal.SIGKILL else ""
+    raise HilnasError(
+        f"the process of {job.name} has ended with exit code {code}",
+        f"{memory}What it had done before is kept.",
+        "Search a smaller supernet (--set width=8, --set batch=32), or go on with: hilnas search --resume last",
+    )
 
 
 def _newest(jobs: Sequence[Job]) -> str:
@@ -131,23 +102,6 @@ def _newest(jobs: Sequence[Job]) -> str:
     job = max(reported, key=lambda item: _reports(item).stat().st_mtime)
     last = _reports(job).read_text(encoding="utf-8").rpartition("\n")[0].rpartition("\n")[2]
     return f"{job.name}: {last[:160]}"
-
-
-def _work(job: Job, line: Connection) -> None:
-    """Run one job in this process; what a user can act on goes down the line."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked for it decides what an interruption ends
-    threading.Thread(target=end_with, args=(line,), daemon=True).start()
-    try:
-        _run(job)
-    except HilnasError as error:
-        line.send(error)
-
-
-def end_with(line: Connection) -> None:
-    """Let this process end when the one that asked for it is gone: nobody would read the result."""
-    with suppress(EOFError, OSError):
-        line.recv()
-    os._exit(1)
 
 
 def _run(job: Job) -> None:

@@ -56,7 +56,7 @@ def test_figures_count_what_was_known_when_radars_ended():
 
     events = [network(50.0, 2.0, 0.4, 1.0), {"kind": "episode", "elapsed_s": 2.0}, network(90.0, 1.0, 0.8, 30.0)]
     found = radars._figures(events, 0.8, 10.0, 10.0, 4.0, own=False)
-    assert found["slower"] == pytest.approx(3.0) and not found["out_of_time"] and found["networks"] == 2
+    assert found["slower"] == pytest.approx(3.0) and not found["not_reached"] and found["networks"] == 2
     assert found["hypervolume"] == pytest.approx(50 * 2 / 400) and found["front"] == [(50.0, 2.0)]
     never = radars._figures(events, 0.9, 10.0, 10.0, 4.0, own=False)
-    assert never["slower"] == 10.0 and never["out_of_time"] and math.isclose(never["best"], 0.8)
+    assert never["slower"] == 10.0 and never["not_reached"] and math.isclose(never["best"], 0.8)
