@@ -30,6 +30,7 @@ from hilnas import plugins
 from hilnas.errors import Infeasible
 from hilnas.output import answer
 from predictors._trials import cores
+from reports._points import Point, point_chart
 from search_spaces._chain import merge
 from search_spaces._sub_space import SubSpace
 from search_spaces.quantised_cnn import QuantisedCnn
@@ -61,9 +62,15 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--stop", type=float, default=10.0)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=N", help="option of radars, an integer")
+    parser.add_argument("--draw", type=Path, metavar="FILE.svg", help="draw what was found")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args()
-    values = {"part": chosen.part, "settings": vars(chosen), **PARTS[chosen.part](chosen)}
+    if chosen.draw is not None and chosen.part not in CHARTS:
+        parser.error(f"of {chosen.part} nothing is drawn; leave --draw out")
+    settings = {name: value for name, value in vars(chosen).items() if name != "draw"}
+    values = {"part": chosen.part, "settings": settings, **PARTS[chosen.part](chosen)}
+    if chosen.draw is not None:
+        chosen.draw.write_text(drawn(values), encoding="utf-8")
     print(json.dumps(answer(values, 0), indent=2) if chosen.json else _text(values))
     return 0
 
@@ -328,6 +335,39 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "sub-spaces": sub_spaces,
     "types": types,
 }
+
+
+def _fronts(values: Mapping[str, Any]) -> dict[str, list[Point]]:
+    return {
+        name: [(cost / 1e6, error) for row in values["rows"] for error, cost in row["methods"][name]["front"]]
+        for name in values["rows"][0]["methods"]
+    }
+
+
+def _accuracies(values: Mapping[str, Any]) -> dict[str, list[Point]]:
+    known = [item for item in values["searches"] if item["accuracy"] is not None]
+    return {"radars": [(values["whole_bytes"] / item["share"] / 2**20, item["accuracy"]) for item in known]}
+
+
+def _memories(values: Mapping[str, Any]) -> dict[str, list[Point]]:
+    rows = list(enumerate(values["rows"], start=1))
+    names = [f"{name}_{what}_bytes" for name in ("dnas", "radars") for what in ("predicted", "peak")]
+    return {name: [(float(number), row[name] / 2**20) for number, row in rows if row[name]] for name in names}
+
+
+#: Of a part: the title of its chart, its axes, and its points.
+CHARTS = {
+    "game": ("Networks known when RADARS ended", ("10⁶ AOPS", "error, %"), _fronts),
+    "bounds": ("RADARS under bounds", ("bound, MiB", "accuracy, %"), _accuracies),
+    "types": ("Memory as more is searched", ("kinds of decisions", "MiB"), _memories),
+}
+
+
+def drawn(values: Mapping[str, Any]) -> str:
+    """Return the chart of a part as SVG."""
+    title, axes, points = CHARTS[values["part"]]
+    chart = point_chart(title, axes, {name: own for name, own in points(values).items() if own})
+    return chart.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
 
 
 def _text(values: Mapping[str, Any]) -> str:

@@ -240,6 +240,7 @@ class Bench:
             own._share_rate,
             own.task.memory_bytes,
             self._folder / name,
+            self.predicted(sub) if own.task.memory_bytes else 0,
             fault_bytes,
         )
         self._started_s = self.elapsed_s
@@ -248,6 +249,7 @@ class Bench:
 
     def finish(self, running: Running, name: str, share: float, sub: SubSpace) -> Exploited:
         """Wait for a differentiable search, and record what came of it."""
+        predicted = None if self._searcher._relax == "path" else self.predicted(sub)  # beside the process
         found = running.result()
         self._running = None
         self._searches.append(found)
@@ -256,7 +258,7 @@ class Bench:
         values = {
             "kind": "searched",
             "candidates": sub.candidates,
-            "predicted_bytes": None if self._searcher._relax == "path" else self.predicted(sub),
+            "predicted_bytes": predicted,
             "peak_bytes": found.peak_bytes,
             "search_s": found.elapsed_s,
             "architecture": None if found.architecture is None else found.architecture.text,

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -60,3 +61,15 @@ def test_figures_count_what_was_known_when_radars_ended():
     assert found["hypervolume"] == pytest.approx(50 * 2 / 400) and found["front"] == [(50.0, 2.0)]
     never = radars._figures(events, 0.9, 10.0, 10.0, 4.0, own=False)
     assert never["slower"] == 10.0 and never["not_reached"] and math.isclose(never["best"], 0.8)
+
+
+def test_what_was_found_is_drawn():
+    methods = {"radars": {"front": [(10.0, 2e6), (20.0, 1e6)]}, "dnas": {"front": []}}
+    fronts = radars.drawn({"part": "game", "rows": [{"methods": methods}, {"methods": methods}]})
+    assert ElementTree.fromstring(fronts).tag == "{http://www.w3.org/2000/svg}svg"
+    assert fronts.count("<circle") == 4 and "dnas" not in fronts
+    searches = [{"share": 4, "accuracy": 90.0}, {"share": 8, "accuracy": None}]
+    assert "radars: 2, 90" in radars.drawn({"part": "bounds", "whole_bytes": 8 << 20, "searches": searches})
+    row = {"dnas_predicted_bytes": 4 << 20, "dnas_peak_bytes": 0, "radars_predicted_bytes": 2 << 20}
+    memories = radars.drawn({"part": "types", "rows": [{**row, "radars_peak_bytes": 1 << 20}]})
+    assert "dnas_predicted_bytes: 1, 4" in memories and "dnas_peak" not in memories
