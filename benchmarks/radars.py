@@ -5,6 +5,7 @@ RADARS' own, and the hypervolume of (error, cost) of every method's fully traine
 `--part bounds`: RADARS under 1/4 to 1/32 of the memory that the supernet of the whole space is predicted to take.
 `--part sub-spaces`: the same differentiable search in sub-spaces merged from the best networks of reinforcement
 learning, from random ones, and from the best of a training-free score. `--part types`: memory as more is searched.
+`--part parallel`: RADARS' time with the next exploration beside each differentiable search, over that without.
 Networks of every method are trained fully by the same quantisation-aware schedule.
 """
 
@@ -329,11 +330,32 @@ def _sizes(task: Task, sub: SubSpace, name: str) -> dict[str, Any]:
     }
 
 
+def parallel(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return how long RADARS takes, and what it finds, in sequence and in parallel; one search runs at a time."""
+    rows = []
+    for seed in range(chosen.seeds):
+        both = [False, True] if seed % 2 else [True, False]
+        found = {
+            beside: run_one("radars", _task(chosen, seed), {**_options(chosen), "parallel": beside}) for beside in both
+        }
+        rows.append(
+            {
+                "sequence_s": found[False][-1]["elapsed_s"],
+                "parallel_s": found[True][-1]["elapsed_s"],
+                "sequence_reward": max(item["reward"] for item in trained(found[False])),
+                "parallel_reward": max(item["reward"] for item in trained(found[True])),
+            }
+        )
+    ratios = [row["sequence_s"] / row["parallel_s"] for row in rows]
+    return {"rows": rows, "faster": spread(ratios), "range": [min(ratios), max(ratios)]}
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "game": game,
     "bounds": bounds,
     "sub-spaces": sub_spaces,
     "types": types,
+    "parallel": parallel,
 }
 
 

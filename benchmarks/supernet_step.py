@@ -3,6 +3,7 @@
 A step is one in the shares and one in the weights, first order, on the supernet of `darts` (8 cells, 16 channels,
 CIFAR's size). Every variant is timed in turn with plain DARTS in one run, each pair in an order that is drawn; the peak
 memory is that of a process of its own, less what it had before the supernet was built. Prints ratios to plain DARTS.
+`--equal-memory`: images per second as well, with the largest batch that takes no more than plain DARTS does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=5, help="pairs of steps a variant")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--equal-memory", action="store_true", help="images per second with as much memory")
     parser.add_argument("--peak-of", choices=list(VARIANTS), help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args()
@@ -82,6 +85,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
                 "memory_ratio": plain_bytes / most,
                 "memory_target": smaller,
                 "calls": len(ours.search.graph.calls),
+                "equal_memory": _equal_memory(name, chosen, plain_bytes, most, plain) if chosen.equal_memory else None,
             }
         )
     return {
@@ -91,6 +95,29 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         "darts_bytes": plain_bytes,
         "rows": rows,
     }
+
+
+def _equal_memory(
+    name: str, chosen: argparse.Namespace, plain_bytes: int, most: int, plain: _Stepper
+) -> dict[str, Any]:
+    """Return the largest batch (in steps of 6 %) within the memory of plain DARTS, and images per second over its."""
+    batch = int(chosen.batch * plain_bytes / most)
+    while (found := _peak(name, _with_batch(chosen, batch))) > plain_bytes and batch > chosen.batch:
+        batch = max(chosen.batch, int(0.94 * batch))
+    ours = _Stepper(VARIANTS[name], _with_batch(chosen, batch))
+    ours_s, plain_s = interleave([([ours], [plain])] * (chosen.steps + 1), _Stepper.step, _Stepper.step, _SEED)
+    ratios = [other / own * batch / chosen.batch for own, other in zip(ours_s[1:], plain_s[1:], strict=True)]
+    return {
+        "batch": batch,
+        "peak_bytes": found,
+        "images_per_s": batch / median(ours_s[1:]),
+        "ratio": median(ratios),
+        "ratio_range": [min(ratios), max(ratios)],
+    }
+
+
+def _with_batch(chosen: argparse.Namespace, batch: int) -> argparse.Namespace:
+    return argparse.Namespace(**{**vars(chosen), "batch": batch})
 
 
 class _Stepper:
@@ -155,6 +182,12 @@ def _text(values: Mapping[str, Any]) -> str:
             f"{row['variant']:28} {row['time']['ours_s']:7.3f} s, {ratio['median']:5.1f} x faster "
             f"({low:.1f} to {high:.1f}); {row['peak_bytes'] / 1e6:6.0f} MB, {row['memory_ratio']:5.1f} x less{asked}"
         )
+        equal = row["equal_memory"]
+        if equal is not None:
+            lines.append(
+                f"{'':28} with {equal['peak_bytes'] / 1e6:.0f} MB: batch {equal['batch']}, {equal['images_per_s']:.0f} "
+                f"images/s, {equal['ratio']:.1f} x ({equal['ratio_range'][0]:.1f} to {equal['ratio_range'][1]:.1f})"
+            )
     return "\n".join(lines)
 
 

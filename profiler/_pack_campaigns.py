@@ -60,6 +60,7 @@ SOURCES = (
     Source("ncnn", "ncnn"),
     Source("torch_eager", "torch_eager"),
     Source("torch_compile", "torch_compile", n=20, scatters=True),
+    Source("torch_compile_2t", "torch_compile", {"threads": 2}, n=20, scatters=True),
 )
 
 #: Short: ranks need no more. The first invocation of a compiled network compiles it.
