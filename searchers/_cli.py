@@ -153,6 +153,8 @@ def _named(searcher: str | None, space: str | None, space_options: tuple[str, ..
 
 def _pictures(searcher: str | None, score: str | None, data: str | None, others: tuple[object, ...]) -> str | None:
     """Return the pictures to search with, None for searches that sample; digits where nobody names any."""
+    from pathlib import Path
+
     from hilnas import plugins
     from hilnas.errors import UsageError
     from searchers._supernet_jobs import PACKAGE
@@ -178,7 +180,8 @@ def _pictures(searcher: str | None, score: str | None, data: str | None, others:
             "other searches.",
             "Leave them out.",
         )
-    return data or "digits"
+    # A study goes on from wherever it is asked to.
+    return "digits" if data is None or data == "digits" else str(Path(data).expanduser().resolve())
 
 
 def _refuse_training(searcher: str | None, option: str) -> None:

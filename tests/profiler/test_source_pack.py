@@ -191,7 +191,9 @@ def test_a_pack_that_ships_says_what_and_how_it_was_measured(name):
         assert all(space.parse(row.architecture).text == row.architecture for row in rows)
         assert device["runtime"]["version"] and device["options"]["threads"] >= 1
         assert device["protocol"]["max_drift"] == usual[device["name"]].max_drift
-        assert usual[device["name"]].max_drift == 0.05 or device["name"] == "torch_compile"
+        assert usual[device["name"]].max_drift == 0.05 or device["backend"] == "torch_compile"
+    pairs = {(device["runtime"]["name"], device["options"]["threads"]) for device in pack.provenance["devices"]}
+    assert len(pairs) >= 6, "runtimes and threads that differ"
     assert pack.provenance["machine"]["cpu_model"]
     assert all(math.isfinite(item.spearman) for item in agreements(pack))
     size = sum(

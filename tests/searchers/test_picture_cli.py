@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -169,7 +170,7 @@ def test_which_search_is_meant(told):
     assert told("dca_nas", *SPACE, "--objective", "nwot").data is None
     assert told("dca_nas", *SPACE, "--score", "table:t/score").data is None
     assert told("dca_nas", *SPACE).data == "digits"
-    assert told("dca_nas", *SPACE, "--data", "mine").data == "mine"
+    assert told("dca_nas", *SPACE, "--data", "mine").data == str(Path.cwd() / "mine"), "it may be resumed elsewhere"
     assert told("pc_darts", *SPACE).data == "digits"
     assert told("random_search", *SPACE).data is None
     assert told("darts", *SPACE, "--train-winner", "3").train_winner == 3
