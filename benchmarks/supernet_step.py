@@ -100,10 +100,13 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
 def _equal_memory(
     name: str, chosen: argparse.Namespace, plain_bytes: int, most: int, plain: _Stepper
 ) -> dict[str, Any]:
-    """Return the largest batch (in steps of 6 %) within the memory of plain DARTS, and images per second over its."""
-    batch = int(chosen.batch * plain_bytes / most)
+    """Return the largest batch within the memory of plain DARTS, to some percent, and images per second over its."""
+    first = max(chosen.batch + 1, int(chosen.batch * plain_bytes / most))
+    found = _peak(name, _with_batch(chosen, first))
+    of_an_image = max(1.0, (found - most) / (first - chosen.batch))
+    batch = max(chosen.batch, int(first + (plain_bytes - found) / of_an_image))
     while (found := _peak(name, _with_batch(chosen, batch))) > plain_bytes and batch > chosen.batch:
-        batch = max(chosen.batch, int(0.94 * batch))
+        batch = max(chosen.batch, int(0.97 * batch))
     ours = _Stepper(VARIANTS[name], _with_batch(chosen, batch))
     ours_s, plain_s = interleave([([ours], [plain])] * (chosen.steps + 1), _Stepper.step, _Stepper.step, _SEED)
     ratios = [other / own * batch / chosen.batch for own, other in zip(ours_s[1:], plain_s[1:], strict=True)]

@@ -10,6 +10,7 @@ from search_spaces.nasbench201 import NasBench201
 from searchers._cost_models import TableCost
 from searchers._expected_cost import expected_cost
 from searchers._supernet_jobs import Searched
+from searchers._torch import one_thread
 from searchers.supernets._base import Outcome
 
 SPACE = NasBench201()
@@ -75,10 +76,11 @@ def test_ratios_of_searches_are_paired_by_seed():
 
 
 def test_the_batch_of_equal_memory_takes_no_more_than_plain_darts(monkeypatch):
-    chosen = argparse.Namespace(batch=4, steps=1, cells=2, width=4, device="cpu")
+    chosen = argparse.Namespace(batch=4, steps=1, cells=3, width=8, device="cpu")
     monkeypatch.setattr(supernet_step, "_peak", lambda name, own: 100 + 10 * own.batch)
-    plain = supernet_step._Stepper(supernet_step.VARIANTS["darts"], chosen)
-    found = supernet_step._equal_memory("+ bottleneck", chosen, 300, 140, plain)
-    assert found["peak_bytes"] <= 300 and found["batch"] >= 8 and found["images_per_s"] > 0
-    tight = supernet_step._equal_memory("+ bottleneck", chosen, 120, 140, plain)
-    assert tight["batch"] == 4
+    with one_thread():
+        plain = supernet_step._Stepper(supernet_step.VARIANTS["darts"], chosen)
+        found = supernet_step._equal_memory("+ bottleneck", chosen, 300, 140, plain)
+        assert found["peak_bytes"] == 300 and found["batch"] == 20 and found["images_per_s"] > 0
+        tight = supernet_step._equal_memory("+ bottleneck", chosen, 120, 140, plain)
+        assert tight["batch"] == 4
