@@ -23,6 +23,7 @@ from torch.nn import functional
 from hilnas.records import Architecture
 from search_spaces._supergraph import Supergraph, Supernet, SupernetSpace
 from search_spaces._supernet_torch import Chosen, SupernetModule
+from searchers._optimisers import Adam, Sgd
 
 Batch = tuple[Tensor, Tensor]
 #: The part of the loss that follows from the shares alone, of one distribution a row.
@@ -30,7 +31,7 @@ Penalty = Callable[[list[Tensor]], Tensor]
 
 _LOGIT_SCALE = 1e-3
 _MOMENTUM = 0.9
-_SHARE_BETAS = (0.5, 0.999)
+_SHARE_BETA = 0.5
 #: Length of the step in the weights of a central difference, as the authors have it.
 _DIFFERENCE = 1e-2
 _ZERO = torch.zeros(())
@@ -89,12 +90,8 @@ class DifferentiableSearch(ABC):
         self._logits = [
             (_LOGIT_SCALE * torch.randn(n, generator=generator)).to(device).requires_grad_() for n in self.graph.rows
         ]
-        self._weights_by = torch.optim.SGD(
-            self.module.parameters(), lr=0.0, momentum=_MOMENTUM, weight_decay=method.weight_decay
-        )
-        self._shares_by = torch.optim.Adam(
-            self._logits, lr=method.share_rate, betas=_SHARE_BETAS, weight_decay=method.share_decay
-        )
+        self._weights_by = Sgd(self.module.parameters(), _MOMENTUM, method.weight_decay)
+        self._shares_by = Adam(self._logits, method.share_rate, _SHARE_BETA, method.share_decay)
 
     @property
     def shares(self) -> list[NDArray[np.float64]]:
@@ -173,7 +170,7 @@ class DifferentiableSearch(ABC):
             if gradient is None:
                 found.append(None)
                 continue
-            velocity = self._weights_by.state.get(weight, {}).get("momentum_buffer")
+            velocity = self._weights_by.velocities.get(weight)
             step = gradient + self._method.weight_decay * weight.detach()
             found.append(step if velocity is None else step + _MOMENTUM * velocity)
         return found
@@ -187,13 +184,11 @@ class DifferentiableSearch(ABC):
 
     def step_in_weights(self, batch: Batch, rate: float) -> float:
         """Take one step of SGD in the weights at a learning rate and return the cross-entropy before it."""
-        for group in self._weights_by.param_groups:
-            group["lr"] = rate
-        self._weights_by.zero_grad(set_to_none=True)
+        self._weights_by.zero_grad()
         loss = self._loss(batch, [item.detach() for item in self._mixed()])
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), self._method.clip)
-        self._weights_by.step()
+        self._weights_by.step(rate)
         return float(loss.detach())
 
     def state(self) -> dict[str, Any]:
@@ -201,8 +196,8 @@ class DifferentiableSearch(ABC):
         return {
             "module": self.module.state_dict(),
             "logits": [item.detach() for item in self._logits],
-            "weights_by": self._weights_by.state_dict(),
-            "shares_by": self._shares_by.state_dict(),
+            "weights_by": self._weights_by.state(),
+            "shares_by": self._shares_by.state(),
         }
 
     def load_state(self, value: Mapping[str, Any]) -> None:
@@ -211,8 +206,8 @@ class DifferentiableSearch(ABC):
         with torch.no_grad():
             for own, other in zip(self._logits, value["logits"], strict=True):
                 own.copy_(other)
-        self._weights_by.load_state_dict(value["weights_by"])
-        self._shares_by.load_state_dict(value["shares_by"])
+        self._weights_by.load_state(value["weights_by"])
+        self._shares_by.load_state(value["shares_by"])
 
     def _shares(self) -> list[Tensor]:
         return [torch.softmax(item, 0) for item in self._logits]

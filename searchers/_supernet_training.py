@@ -21,7 +21,7 @@ from searchers._torch import one_thread
 from searchers._training import Diverged, tensors
 from searchers.image_data import Dataset
 
-_FORMAT = 3
+_FORMAT = 4
 _CHANNELS = 3
 
 

@@ -52,7 +52,7 @@ def unrolled(search, validation, training, penalty=None):
     gradients = torch.autograd.grad(loss(search, weights, training), list(weights.values()), create_graph=True)
     stepped = {}
     for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
-        velocity = search._weights_by.state[weight]["momentum_buffer"]
+        velocity = search._weights_by.velocities[weight]
         stepped[name] = weight - RATE * (gradient + SECOND.weight_decay * weight + MOMENTUM * velocity)
     total = loss(search, stepped, validation)
     if penalty is not None:
@@ -100,13 +100,13 @@ def test_the_loss_is_that_after_the_step(search):
 
 def test_a_step_in_the_shares_leaves_weights_and_their_optimiser(search):
     weights = [item.detach().clone() for item in search.module.parameters()]
-    momenta = [search._weights_by.state[item]["momentum_buffer"].clone() for item in search.module.parameters()]
+    momenta = [search._weights_by.velocities[item].clone() for item in search.module.parameters()]
     logits = [item.detach().clone() for item in search._logits]
     search._shares_by = torch.optim.Adam(search._logits, lr=0.01)
     search.step_in_shares(batch(1), batch(2), RATE)
     assert all(torch.equal(one, other) for one, other in zip(weights, search.module.parameters(), strict=True))
     for weight, momentum in zip(search.module.parameters(), momenta, strict=True):
-        assert torch.equal(search._weights_by.state[weight]["momentum_buffer"], momentum)
+        assert torch.equal(search._weights_by.velocities[weight], momentum)
         assert weight.grad is None or torch.isfinite(weight.grad).all()
     assert any(not torch.equal(one, other) for one, other in zip(logits, search._logits, strict=True))
 
