@@ -175,9 +175,7 @@ class ChainSearch(DifferentiableSearch):
         surrogate = surrogate + self._weighted(loss, self._shares())
         surrogate = surrogate if penalty is None else surrogate + penalty(self._shares())
         gradients = torch.autograd.grad(surrogate, self._logits, allow_unused=True)
-        for logits, gradient in zip(self._logits, gradients, strict=True):
-            logits.grad = gradient
-        self._shares_by.step()
+        self._shares_by.step(gradients)
         return float(loss)
 
     def _draw(self, shares: Sequence[np.ndarray[Any, np.dtype[np.float64]]]) -> Chosen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,12 @@ from hilnas.errors import UsageError
 from hilnas.records import Architecture
 from search_spaces._base import SearchSpace
 from searchers._base import Searcher
+from searchers._optimisers import Adam
 from searchers._problem import Evaluation, Problem
 from searchers._reward import Reward
-from searchers._torch import Adam, Policy, one_thread, pack, unpack
+from searchers._torch import Policy, one_thread, pack, unpack
+
+_MOMENTS = ("first", "second")
 
 
 class PolicyGradient(Searcher):
@@ -84,14 +87,14 @@ class PolicyGradient(Searcher):
             loss = -(torch.tensor(advantages, dtype=torch.float32) * log_probs).mean()
             if self._entropy_weight:
                 loss = loss - self._entropy_weight * entropy.mean()
-            self._optimizer.step(loss)
+            self._optimizer.step(torch.autograd.grad(loss, list(self._policy.parameters())))
 
     def state(self) -> Any:
         """Return generator, policy, optimiser, baseline and the scores seen, as a JSON value."""
         return {
             "rng": self._rng.bit_generator.state,
             "policy": pack(dict(self._policy.named_parameters())),
-            "adam": self._optimizer.state(),
+            "adam": _packed(self._optimizer.state()),
             "baseline": self._baseline,
             "scores": self._reward.state(),
         }
@@ -100,6 +103,17 @@ class PolicyGradient(Searcher):
         """Continue from a value that `state` returned."""
         self._rng.bit_generator.state = value["rng"]
         self._policy.load_state_dict(unpack(value["policy"]))
-        self._optimizer.load_state(value["adam"])
+        self._optimizer.load_state(_unpacked(value["adam"]))
         self._baseline = value["baseline"]
         self._reward.load_state(value["scores"])
+
+
+def _packed(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of an optimiser whose parameters all had the same steps as a JSON value."""
+    moments = {name: pack({str(i): item for i, item in enumerate(state[name])}) for name in _MOMENTS}
+    return {"steps": state["steps"][0], **moments}
+
+
+def _unpacked(value: Mapping[str, Any]) -> dict[str, Any]:
+    moments = {name: list(unpack(value[name]).values()) for name in _MOMENTS}
+    return {"steps": [value["steps"]] * len(moments["first"]), **moments}

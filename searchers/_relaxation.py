@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from searchers._torch import Adam
+from searchers._optimisers import Adam
 
 Array = NDArray[np.float64]
 _REAL = torch.float64
@@ -163,7 +163,8 @@ def constrained_ascent(
         probabilities = _distribution(variables, free)
         value = objective.expected(probabilities)
         excess = torch.stack([cost.expected(probabilities) for cost in costs], 1) / bounds - 1 if costs else bounds
-        optimiser.step((multipliers * excess).sum() - value.sum())
+        loss = (multipliers * excess).sum() - value.sum()
+        optimiser.step(torch.autograd.grad(loss, [variables]))
         multipliers = (multipliers + multiplier_rate * excess.detach()).clamp(min=0)
     with torch.no_grad():
         return np.asarray(_distribution(variables, free).numpy()), np.asarray(multipliers.numpy())

@@ -131,9 +131,7 @@ class DifferentiableSearch(ABC):
             total = self._weighted(loss, shares)
             total = total if penalty is None else total + penalty(shares)
             gradients = torch.autograd.grad(total, self._logits, allow_unused=True)
-        for logits, gradient in zip(self._logits, gradients, strict=True):
-            logits.grad = gradient
-        self._shares_by.step()
+        self._shares_by.step(gradients)
         return float(loss.detach())
 
     def _unrolled(
@@ -184,11 +182,11 @@ class DifferentiableSearch(ABC):
 
     def step_in_weights(self, batch: Batch, rate: float) -> float:
         """Take one step of SGD in the weights at a learning rate and return the cross-entropy before it."""
-        self._weights_by.zero_grad()
+        self.module.zero_grad(set_to_none=True)
         loss = self._loss(batch, [item.detach() for item in self._mixed()])
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), self._method.clip)
-        self._weights_by.step(rate)
+        self._weights_by.step([item.grad for item in self.module.parameters()], rate)
         return float(loss.detach())
 
     def state(self) -> dict[str, Any]:

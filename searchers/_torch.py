@@ -1,11 +1,11 @@
-"""What searchers and indicators that use torch share: one thread, policies, and Adam."""
+"""What searchers and indicators that use torch share: one thread, devices, policies, and tensors as JSON."""
 
 from __future__ import annotations
 
 import base64
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -165,48 +165,6 @@ def _draw(logits: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.i
     threshold = rng.random((len(logits), 1)) * cumulative[:, -1:]
     choices: NDArray[np.int64] = np.minimum((cumulative <= threshold).sum(axis=1), logits.shape[1] - 1)
     return choices
-
-
-class Adam:
-    """Adam (Kingma and Ba, ICLR 2015, Algorithm 1) with torch's defaults but for the rates, on the CPU.
-
-    torch.optim gives the same steps, but its first use loads torch's compiler: a second, and a look-up of the user's
-    name through a socket where the environment does not tell it.
-    """
-
-    def __init__(self, parameters: Iterable[Tensor], learning_rate: float, beta_1: float = 0.9) -> None:
-        self._parameters = list(parameters)
-        self._learning_rate, self._beta_1 = learning_rate, beta_1
-        self._steps = 0
-        self._first = [torch.zeros_like(parameter) for parameter in self._parameters]
-        self._second = [torch.zeros_like(parameter) for parameter in self._parameters]
-
-    @torch.no_grad()
-    def step(self, loss: Tensor) -> None:
-        """Move the parameters against the gradient of the loss."""
-        with torch.enable_grad():
-            gradients = torch.autograd.grad(loss, self._parameters)
-        self._steps += 1
-        rate = self._learning_rate / (1 - self._beta_1**self._steps)
-        root = (1 - _BETA_2**self._steps) ** 0.5
-        moments = zip(self._parameters, gradients, self._first, self._second, strict=True)
-        for parameter, gradient, first, second in moments:
-            first.lerp_(gradient, 1 - self._beta_1)
-            second.mul_(_BETA_2).addcmul_(gradient, gradient, value=1 - _BETA_2)
-            parameter.addcdiv_(first, second.sqrt().div_(root).add_(_EPSILON), value=-rate)
-
-    def state(self) -> dict[str, Any]:
-        """Return step and moments as a JSON value."""
-        first, second = (pack({str(i): item for i, item in enumerate(items)}) for items in (self._first, self._second))
-        return {"steps": self._steps, "first": first, "second": second}
-
-    def load_state(self, value: dict[str, Any]) -> None:
-        """Continue from a value that `state` returned."""
-        self._steps = int(value["steps"])
-        self._first, self._second = (list(unpack(value[name]).values()) for name in ("first", "second"))
-
-
-_BETA_2, _EPSILON = 0.999, 1e-8
 
 
 def pack(tensors: dict[str, Tensor]) -> dict[str, Any]:

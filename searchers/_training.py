@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +17,7 @@ from torch.nn import functional
 from hilnas.errors import UsageError
 from search_spaces._quantiser_torch import set_quantised
 from searchers._augmentation import augmentations
+from searchers._optimisers import Sgd
 from searchers._torch import one_thread
 from searchers.image_data import Dataset, Images
 
@@ -116,7 +117,8 @@ class _Training:
         self._generator = torch.Generator().manual_seed(recipe.seed)
         self.device = torch.device(recipe.device)
         self._module = module.to(self.device)
-        self._optimiser = Nesterov(item for item in module.parameters() if item.requires_grad)
+        self._parameters = [item for item in module.parameters() if item.requires_grad]
+        self._optimiser = Sgd(self._parameters, _MOMENTUM, _WEIGHT_DECAY, nesterov=True)
         self._normalisations = [item for item in module.modules() if isinstance(item, nn.modules.batchnorm._BatchNorm)]
         for layer in self._normalisations:
             layer.momentum = None  # the mean over all batches since the last reset
@@ -176,27 +178,8 @@ class _Training:
             raise Unsuitable(f"its output for an image is {shape}, and the data have {self._classes} classes")
         # Outputs beyond the classes there are would only be pushed down.
         loss = functional.cross_entropy(outputs[:, : self._classes], labels)
-        self._optimiser.step(loss, rate)
+        self._optimiser.step(torch.autograd.grad(loss, self._parameters, allow_unused=True), rate)
         return loss.detach()
-
-
-class Nesterov:
-    """SGD with Nesterov momentum and weight decay: the steps of torch.optim.SGD, whose first use takes seconds."""
-
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
-        self._parameters = list(parameters)
-        self._velocities = [torch.zeros_like(parameter) for parameter in self._parameters]
-
-    def step(self, loss: Tensor, rate: float) -> None:
-        """Move the parameters against the gradient of the loss; what it does not depend on stays as it is."""
-        gradients = torch.autograd.grad(loss, self._parameters, allow_unused=True)
-        with torch.no_grad():
-            for parameter, gradient, velocity in zip(self._parameters, gradients, self._velocities, strict=True):
-                if gradient is None:
-                    continue
-                decayed = gradient.add(parameter, alpha=_WEIGHT_DECAY)
-                velocity.mul_(_MOMENTUM).add_(decayed)
-                parameter.add_(decayed.add_(velocity, alpha=_MOMENTUM), alpha=-rate)
 
 
 def tensors(part: Images, data: Dataset, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:

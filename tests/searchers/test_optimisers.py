@@ -16,63 +16,67 @@ def parameters():
     return [torch.randn(size, generator=generator).requires_grad_() for size in ((3, 4), (5,), (2,))]
 
 
-def give_gradients(own, step):
-    """Give gradients as a supernet does: one of the parameters gets its first one late, and one misses a step."""
+def gradients(step):
+    """Return gradients as a supernet has them: one of the parameters gets its first one late, and one misses a step."""
     generator = torch.Generator().manual_seed(step)
-    for number, item in enumerate(own):
-        gradient = torch.randn(item.shape, generator=generator)
-        item.grad = None if (number, step) in {(1, 0), (2, 2)} else gradient
+    found = [torch.randn(item.shape, generator=generator) for item in parameters()]
+    return [None if (number, step) in {(1, 0), (2, 2)} else item for number, item in enumerate(found)]
 
 
-def optimisers(kind, own):
-    if kind == "sgd":
-        return Sgd(own, 0.9, 3e-4), torch.optim.SGD(parameters(), lr=0.0, momentum=0.9, weight_decay=3e-4)
-    return Adam(own, 0.02, 0.5, 1e-3), torch.optim.Adam(parameters(), lr=0.02, betas=(0.5, 0.999), weight_decay=1e-3)
+OURS = {
+    "sgd": lambda own: Sgd(own, 0.9, 3e-4),
+    "nesterov": lambda own: Sgd(own, 0.9, 5e-4, nesterov=True),
+    "adam": lambda own: Adam(own, 0.02),
+    "adam with decay": lambda own: Adam(own, 0.02, 0.5, 1e-3),
+}
+THEIRS = {
+    "sgd": lambda own: torch.optim.SGD(own, lr=0.1, momentum=0.9, weight_decay=3e-4),
+    "nesterov": lambda own: torch.optim.SGD(own, lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True),
+    "adam": lambda own: torch.optim.Adam(own, lr=0.02),
+    "adam with decay": lambda own: torch.optim.Adam(own, lr=0.02, betas=(0.5, 0.999), weight_decay=1e-3),
+}
 
 
-def take(optimiser, own, steps):
+def take(optimiser, steps):
     for step in steps:
-        give_gradients(own, step)
         rate = (RATES[step],) if isinstance(optimiser, Sgd) else ()
-        optimiser.step(*rate)
+        optimiser.step(gradients(step), *rate)
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam"])
+@pytest.mark.parametrize("kind", OURS)
 def test_steps_are_those_of_torch(kind):
-    own = parameters()
-    ours, theirs = optimisers(kind, own)
-    others = theirs.param_groups[0]["params"]
+    own, others = parameters(), parameters()
+    ours, theirs = OURS[kind](own), THEIRS[kind](others)
     for step in range(4):
-        take(ours, own, [step])
-        give_gradients(others, step)
-        if kind == "sgd":
+        take(ours, [step])
+        for item, gradient in zip(others, gradients(step), strict=True):
+            item.grad = gradient
+        if isinstance(ours, Sgd):
             theirs.param_groups[0]["lr"] = RATES[step]
         theirs.step()
-        for one, other in zip(own, others, strict=True):
-            assert torch.equal(one, other)
+        assert all(torch.equal(one, other) for one, other in zip(own, others, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam"])
+@pytest.mark.parametrize("kind", OURS)
 def test_what_was_stopped_goes_on_bit_for_bit(kind):
     whole, half = parameters(), parameters()
-    take(optimisers(kind, whole)[0], whole, range(4))
-    before = optimisers(kind, half)[0]
-    take(before, half, range(2))
-    after = optimisers(kind, half)[0]
+    take(OURS[kind](whole), range(4))
+    before, after = OURS[kind](half), OURS[kind](half)
+    take(before, range(2))
     after.load_state(before.state())
-    take(after, half, range(2, 4))
+    take(after, range(2, 4))
     assert all(torch.equal(one, other) for one, other in zip(whole, half, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam"])
+@pytest.mark.parametrize("kind", OURS)
 def test_the_state_of_other_parameters_is_refused(kind):
     own = parameters()
-    optimiser = optimisers(kind, own)[0]
-    take(optimiser, own, range(2))
+    optimiser = OURS[kind](own)
+    take(optimiser, range(2))
     with pytest.raises(ValueError):
-        optimisers(kind, own[:2])[0].load_state(optimiser.state())
+        OURS[kind](own[:2]).load_state(optimiser.state())
     with pytest.raises(ValueError, match="of shape"):
-        optimisers(kind, own[::-1])[0].load_state(optimiser.state())
+        OURS[kind](own[::-1]).load_state(optimiser.state())
 
 
 def test_a_search_does_not_load_the_compiler_of_torch():

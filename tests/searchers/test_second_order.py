@@ -8,6 +8,7 @@ from torch.func import functional_call
 
 import searchers._supernet_search as module_of_search
 from search_spaces.nasbench201 import NasBench201
+from searchers._optimisers import Adam
 from searchers._supernet_search import DARTS, DCA_NAS, PC_DARTS, Arithmetic, SupernetSearch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -102,7 +103,7 @@ def test_a_step_in_the_shares_leaves_weights_and_their_optimiser(search):
     weights = [item.detach().clone() for item in search.module.parameters()]
     momenta = [search._weights_by.velocities[item].clone() for item in search.module.parameters()]
     logits = [item.detach().clone() for item in search._logits]
-    search._shares_by = torch.optim.Adam(search._logits, lr=0.01)
+    search._shares_by = Adam(search._logits, 0.01)
     search.step_in_shares(batch(1), batch(2), RATE)
     assert all(torch.equal(one, other) for one, other in zip(weights, search.module.parameters(), strict=True))
     for weight, momentum in zip(search.module.parameters(), momenta, strict=True):

@@ -9,7 +9,7 @@ from torch import nn
 
 from hilnas.errors import UnknownName, UsageError
 from searchers._augmentation import AUGMENTATIONS, augmentations, crop, cutout, flip
-from searchers._training import Diverged, Nesterov, Recipe, Unsuitable, train
+from searchers._training import Diverged, Recipe, Unsuitable, train
 from searchers.image_data import load_dataset
 
 RECIPE = Recipe(horizon=3, batch=32, learning_rate=0.1, augment="none", seed=0, device="cpu")
@@ -104,21 +104,6 @@ def test_a_batch_larger_than_the_set_is_refused(digits):
 def test_recipes_that_make_no_sense_are_refused(change, error):
     with pytest.raises(error):
         replace(RECIPE, **change)
-
-
-def test_the_optimiser_takes_the_steps_of_torchs():
-    ours, theirs = network(), network()
-    reference = torch.optim.SGD(theirs.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True)
-    optimiser = Nesterov(ours.parameters())
-    images = torch.rand(16, 3, 8, 8, generator=seeded())
-    for rate in (0.1, 0.05, 0.02):
-        optimiser.step(ours(images).square().mean(), rate)
-        reference.param_groups[0]["lr"] = rate
-        reference.zero_grad()
-        theirs(images).square().mean().backward()
-        reference.step()
-        for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-            torch.testing.assert_close(one, other)
 
 
 def seeded():
