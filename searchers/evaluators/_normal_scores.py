@@ -19,12 +19,10 @@ class NormalScores:
 
     def __init__(self, population: ArrayLike) -> None:
         values = np.asarray(population, np.float64)
-        points, counts = np.unique(values[np.isfinite(values)], return_counts=True)
-        if not points.size:
-            points, counts = np.zeros(1), np.ones(1, np.intp)
+        values = values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)
         # In units of the largest, differences are no larger than 2: scores may be as large as floats get.
-        self._unit = float(np.abs(points).max()) or 1.0
-        self._points = points / self._unit
+        self._unit = float(np.abs(values).max()) or 1.0
+        self._points, counts = np.unique(self._scaled(values), return_counts=True)
         self._spread = float(self._points[-1] - self._points[0]) or 1.0
         self._ranks = (np.cumsum(counts) - counts / 2) / counts.sum()
 
@@ -32,13 +30,26 @@ class NormalScores:
         """Return the normal scores, of the same shape."""
         given = np.asarray(values, np.float64)
         known = np.isfinite(given)
-        with np.errstate(over="ignore"):
-            scaled = np.where(known, given, 0.0) / self._unit
+        scaled = self._scaled(np.where(known, given, 0.0))
         above, below = self._beyond(scaled - self._points[-1]), self._beyond(self._points[0] - scaled)
         first, last = self._ranks[0], self._ranks[-1]
-        ranks = np.interp(scaled, self._points, self._ranks) - first * below / 2 + (1 - last) * above / 2
+        ranks = self._within(scaled) - first * below / 2 + (1 - last) * above / 2
         # Rounded: neighbours must not change order by the last digit of what was computed.
         return np.asarray(np.round(ndtri(np.where(known, ranks, first / 2)), _DIGITS))
+
+    def _scaled(self, values: Array) -> Array:
+        with np.errstate(over="ignore"):
+            return values / self._unit
+
+    def _within(self, scaled: Array) -> Array:
+        """Return ranks, linear between neighbours; np.interp's slopes overflow where those lie very close."""
+        if len(self._points) == 1:
+            return np.full(scaled.shape, self._ranks[0])
+        inside = np.clip(scaled, self._points[0], self._points[-1])
+        after = np.searchsorted(self._points[1:-1], inside, side="right") + 1
+        start, end = self._points[after - 1], self._points[after]
+        share = (inside - start) / (end - start)
+        return np.asarray(self._ranks[after - 1] + share * (self._ranks[after] - self._ranks[after - 1]))
 
     def _beyond(self, distance: Array) -> Array:
         """Return 0 for what lies within the population, towards 1 the further outside it lies."""
