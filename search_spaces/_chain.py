@@ -129,27 +129,38 @@ class ChainSpace(SearchSpace):
         if not known:
             raise UsageError(f"this is no sub-space of {self.name}", self._expected)
 
-    def chain_supergraph(self, sub: SubSpace) -> Supergraph:
+    def chain_supergraph(self, sub: SubSpace, common: bool = False) -> Supergraph:
         """Return the supernet of a sub-space: row l holds the shares of layer l's candidates, in their order.
 
         Each candidate has blocks of its own, those of a network whose layers read 32 bits: mixtures are no fixed-point
-        numbers. Each layer is a cell of a kind of its own. Raises UsageError for a sub-space of another space.
+        numbers. Each layer is a cell of a kind of its own. `common`: the candidates of a layer have weights in common.
+        Raises UsageError for a sub-space of another space.
         """
         self.require(sub)
         calls = _calls(self.stem_blocks(), "input")
         steps: list[Step] = [*calls]
         source, before = calls[-1].name, calls[-1].block.output
+        twins: dict[str, list[str]] = {}
         for number, candidates in enumerate(sub.layers):
             terms = []
             for choice, candidate in enumerate(candidates):
-                calls = _calls(self.layer_blocks(number, candidate, before), source, f"o{choice}")
+                blocks = self.layer_blocks(number, candidate, before)
+                calls = _calls(blocks, source, f"o{choice}")
                 steps += calls
+                for (place, _), call in zip(blocks, calls, strict=True):
+                    twins.setdefault(place, []).append(call.name)
                 terms.append(Term(calls[-1].name, ((number, choice),)))
             source, before = f"mixture{number + 1}", TensorSpec(calls[-1].block.output.shape)
             steps.append(Mixture(source, number, before, tuple(terms)))
         steps += _calls(self.head_blocks(before), source)
         kinds = tuple(f"layer{number + 1}" for number in range(len(sub.layers)))
-        return Supergraph(self.stem_blocks()[0][1].inputs[0], tuple(steps), tuple(map(len, sub.layers)), kinds)
+        return Supergraph(
+            self.stem_blocks()[0][1].inputs[0],
+            tuple(steps),
+            tuple(map(len, sub.layers)),
+            kinds,
+            twins=tuple(map(tuple, twins.values())) if common else (),
+        )
 
     def chosen(self, sub: SubSpace, architecture: Architecture) -> Mapping[int, frozenset[Share]]:
         """Return, for each cell of the supernet, the share that is left where it runs as one network.

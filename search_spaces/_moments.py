@@ -6,6 +6,7 @@ cell. With these estimates as running variances activations stay near one, and v
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import sqrt
 
 from search_spaces._graph import Call, Graph, Operator
@@ -42,8 +43,12 @@ def weight_deviation(operator: Operator) -> float:
 
     Fixed-point weights get at least half a step: He-normal ones would all round to 0 in a coarse format.
     """
-    he_normal = sqrt(2.0 / _fan_in(operator))
-    return he_normal if operator.form is None else max(he_normal, 0.5 * operator.form.step)
+    return he_normal(_fan_in(operator), [] if operator.form is None else [operator.form])
+
+
+def he_normal(fan_in: int, forms: Iterable[FixedPoint]) -> float:
+    """Return the standard deviation of seeded weights, rounded to formats: at least half of the largest step."""
+    return max([sqrt(2.0 / fan_in), *(0.5 * form.step for form in forms)])
 
 
 def _fan_in(operator: Operator) -> int:

@@ -69,10 +69,13 @@ class FixedPointConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution, shape (batch, channels, height, width)."""
-        if not self.active:
-            return super().forward(x)
-        bias = None if self.bias is None else fake_quantise(self.bias, self.form, self.ste)
-        found: Tensor = self._conv_forward(x, fake_quantise(self.weight, self.form, self.ste), bias)
+        return self._conv_forward(x, self.weight, self.bias)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # the name is torch's
+        if self.active:
+            weight = fake_quantise(weight, self.form, self.ste)
+            bias = None if bias is None else fake_quantise(bias, self.form, self.ste)
+        found: Tensor = super()._conv_forward(input, weight, bias)
         return found
 
     def extra_repr(self) -> str:

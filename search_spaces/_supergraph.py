@@ -83,7 +83,8 @@ class Supernet:
 class Supergraph:
     """A supernet: steps in topological order, one input named `input`, one output.
 
-    `kinds` names the kind of each cell: cells of one kind share their distributions.
+    `kinds` names the kind of each cell: cells of one kind share their distributions. `twins` names calls that stand for
+    one another: their convolutions have weights in common.
     """
 
     input: TensorSpec
@@ -91,6 +92,7 @@ class Supergraph:
     rows: tuple[int, ...]
     kinds: tuple[str, ...]
     output: str = field(default="")
+    twins: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.output:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from search_spaces._graph import Block, Call, Operator
-from search_spaces._moments import weight_deviation
+from search_spaces._moments import he_normal, weight_deviation
 from search_spaces._quantiser_torch import FixedPointConv2d
 from search_spaces._supergraph import Joint, Mixture, Part, Share, Step, Supergraph, Term, sources_of
 from search_spaces._torch import function_of, layer_of
@@ -31,7 +32,11 @@ class SupernetModule(nn.Module):
         self.graph, self._shared = graph, shared
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.calls = nn.ModuleDict({call.name: _BlockModule(call.block) for call in graph.calls})
+            blocks = {call.name: _BlockModule(call.block) for call in graph.calls}
+            self.calls = nn.ModuleDict(blocks)
+            self.common = nn.ModuleList(
+                common for names in graph.twins for common in _in_common([blocks[name] for name in names])
+            )
         self._plans: dict[frozenset[tuple[int, frozenset[Share]]], _Plan] = {}
 
     def forward(self, x: Tensor, shares: Sequence[Tensor], chosen: Chosen | None = None) -> Tensor:
@@ -89,6 +94,19 @@ class _BlockModule(nn.Module):
         for operator in block.operators:
             self._steps.append((operator.name, operator.inputs, self._compute(operator)))
 
+    @property
+    def convolutions(self) -> dict[str, nn.Conv2d]:
+        """Return the convolutions by the names of their operators."""
+        return {name: layer for name, layer in self.layers.items() if isinstance(layer, nn.Conv2d)}
+
+    def borrow(self, name: str, common: _Common) -> None:
+        """Let a convolution compute with its part of common weights, and none of its own."""
+        layer = self.convolutions[name]
+        layer.register_parameter("weight", None)
+        layer.register_parameter("bias", None)
+        compute = partial(common.convolve, layer)
+        self._steps = [(own, sources, compute if own == name else old) for own, sources, old in self._steps]
+
     def _compute(self, operator: Operator) -> Callable[..., Tensor]:
         layer = layer_of(operator, affine=False)
         if layer is None:
@@ -117,6 +135,44 @@ class _BlockModule(nn.Module):
         for name, sources, compute in steps:
             tensors[name] = compute(*(tensors[source] for source in sources))
         return tensors[self._steps[-1][0]]
+
+
+class _Common(nn.Module):
+    """Weights of several convolutions at once: each takes the middle of the kernel and the first channels it needs.
+
+    Sources: Once-for-All (Cai et al., ICLR 2020), with the kernel as in Single-Path NAS (Stamoulis et al., 2019); each
+    convolution rounds its part to a format of its own.
+    """
+
+    def __init__(self, convolutions: Sequence[nn.Conv2d]) -> None:
+        super().__init__()
+        shapes = [item.weight.shape for item in convolutions]
+        self.weight = nn.Parameter(torch.empty([max(sizes) for sizes in zip(*shapes, strict=True)]))
+        forms = [item.form for item in convolutions if isinstance(item, FixedPointConv2d)]
+        nn.init.normal_(self.weight, std=he_normal(self.weight[0].numel(), forms))
+        biased = any(item.bias is not None for item in convolutions)
+        self.bias = nn.Parameter(torch.zeros(self.weight.shape[0])) if biased else None
+
+    def convolve(self, layer: nn.Conv2d, x: Tensor) -> Tensor:
+        """Return what a convolution computes with its part of the weights."""
+        outputs, inputs, kernel = layer.out_channels, layer.in_channels // layer.groups, layer.kernel_size[0]
+        start = (self.weight.shape[-1] - kernel) // 2
+        middle = slice(start, start + kernel)
+        bias = None if self.bias is None else self.bias[:outputs]
+        found: Tensor = layer._conv_forward(x, self.weight[:outputs, :inputs, middle, middle], bias)
+        return found
+
+
+def _in_common(blocks: Sequence[_BlockModule]) -> Iterator[_Common]:
+    """Give the convolutions of blocks that stand for one another weights in common, by the operator's name."""
+    by_operator: dict[str, list[_BlockModule]] = {}
+    for block in blocks:
+        for operator in block.convolutions:
+            by_operator.setdefault(operator, []).append(block)
+    for operator, own in by_operator.items():
+        yield (common := _Common([block.convolutions[operator] for block in own]))
+        for block in own:
+            block.borrow(operator, common)
 
 
 def _mixed(step: Mixture, tensors: Mapping[str, Tensor], shares: Sequence[Tensor], x: Tensor) -> Tensor:

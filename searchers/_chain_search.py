@@ -25,6 +25,7 @@ from search_spaces._sub_space import SubSpace
 from search_spaces._supergraph import Supernet
 from search_spaces._supernet_torch import Chosen
 from searchers._expected_cost import RelaxedCost
+from searchers._reward import weighted_reward
 from searchers._supernet_search import Arithmetic, Batch, DifferentiableSearch, Method, Penalty
 
 #: softmax and gumbel mix all candidates; path runs one candidate a layer.
@@ -58,27 +59,35 @@ class ChainExpectation(RelaxedCost):
 class CostTerm:
     """How a cost enters the loss of the shares.
 
-    product: cross-entropy x (0.1 ln(1e9 E / gamma)) ** weight, as the authors of RADARS have it for AOPS and a gamma of
-    1e9. sum: alpha x cross-entropy + (1 - alpha) x (E - beta) / gamma, the relaxation of the reward (Eq. 2), where
-    costs below beta count as beta; alpha = weight.
+    product: cross-entropy x (0.1 ln(1e9 E / gamma)) ** exponent, as the authors of RADARS have it for AOPS and a gamma
+    of 1e9. sum: alpha x cross-entropy + (1 - alpha) x (E - beta) / gamma, the relaxation of the reward (Eq. 2), where
+    costs below beta count as beta.
     """
 
     cost: RelaxedCost
     gamma: float
     kind: Literal["product", "sum"] = "sum"
-    weight: float = 0.5
+    alpha: float = 0.5
     beta: float = 0.0
+    exponent: float = 1.0
 
     def of(self, loss: Tensor, shares: Sequence[Tensor]) -> Tensor:
         """Return the loss of the shares."""
         expected = self.cost.of(shares).to(loss.device)
         if self.kind == "product":
-            return loss * (0.1 * torch.log((1e9 * expected / self.gamma).clamp(min=math.e))) ** self.weight
-        return self.weight * loss + (1 - self.weight) * (expected - self.beta).clamp(min=0.0) / self.gamma
+            return loss * (0.1 * torch.log((1e9 * expected / self.gamma).clamp(min=math.e))) ** self.exponent
+        return self.alpha * loss + (1 - self.alpha) * (expected - self.beta).clamp(min=0.0) / self.gamma
+
+    def reward(self, accuracy: float, shares: Sequence[Tensor]) -> float:
+        """Return the reward (Eq. 2) of what recognises a share of the pictures."""
+        return weighted_reward(accuracy, float(self.cost.of(shares)), self.alpha, self.beta, self.gamma)
 
 
 class ChainSearch(DifferentiableSearch):
-    """A search in a sub-space; `steps` are those of an epoch, by which the temperature of Gumbel noise falls."""
+    """A search in a sub-space; `steps` are those of an epoch, by which the temperature of Gumbel noise falls.
+
+    `common`: the candidates of a layer have weights in common, and learn from one another's steps.
+    """
 
     def __init__(
         self,
@@ -90,12 +99,13 @@ class ChainSearch(DifferentiableSearch):
         share_rate: float = 0.1,
         steps: int = 1,
         seed: int = 0,
+        common: bool = False,
         arithmetic: Arithmetic = _CPU,
     ) -> None:
         if relax not in RELAXATIONS:
             raise UsageError(f"shares are not relaxed by {relax!r}", f"Known: {', '.join(RELAXATIONS)}.")
         method = Method(Supernet(), share_rate=share_rate, share_decay=0.0)
-        super().__init__(space.chain_supergraph(sub), method, seed, arithmetic)
+        super().__init__(space.chain_supergraph(sub, common), method, seed, arithmetic)
         self._space, self._sub, self._term, self._relax = space, sub, term, relax
         self._cooling = _COOLING ** (1 / steps)
         self._drawn = torch.Generator().manual_seed(seed)
@@ -106,6 +116,47 @@ class ChainSearch(DifferentiableSearch):
     def derive(self) -> Architecture:
         """Return the network of the strongest candidates."""
         return self._space.derive(self._sub, self.shares)
+
+    def improved(self, judged: Batch, at_once: int, sweeps: int) -> Architecture:
+        """Return the derived network after single changes: layer by layer the candidate of the highest reward.
+
+        A network is judged with the supernet's weights as they are, on pictures that are normalised `at_once` at a
+        time. It ends where a sweep over all layers changes nothing.
+        """
+        places = self._places(self.derive())
+        known: dict[tuple[int, ...], float] = {}
+
+        def reward(layer: int, choice: int) -> float:
+            changed = (*places[:layer], choice, *places[layer + 1 :])
+            if changed not in known:
+                known[changed] = self._reward(changed, judged, at_once)
+            return known[changed]
+
+        for _ in range(sweeps):
+            before = places
+            for layer, candidates in enumerate(self._sub.layers):
+                # Among equals what is there stays.
+                best = max(range(len(candidates)), key=lambda i: (reward(layer, i), i == places[layer]))
+                places = (*places[:layer], best, *places[layer + 1 :])
+            if places == before:
+                break
+        return self._space.of_layers(own[i] for own, i in zip(self._sub.layers, places, strict=True))
+
+    def _places(self, architecture: Architecture) -> tuple[int, ...]:
+        """Return the number of a network's candidate in each layer."""
+        chosen = self._space.chosen(self._sub, architecture)
+        return tuple(choice for layer in sorted(chosen) for _, choice in chosen[layer])
+
+    @torch.no_grad()
+    def _reward(self, places: tuple[int, ...], judged: Batch, at_once: int) -> float:
+        images, labels = judged
+        chosen = {layer: frozenset({(layer, choice)}) for layer, choice in enumerate(places)}
+        parts = zip(torch.split(images, at_once), torch.split(labels, at_once), strict=True)
+        right = sum(int((self.module(part, (), chosen).argmax(1) == own).sum()) for part, own in parts)
+        accuracy = right / len(labels)
+        if self._term is None:
+            return accuracy
+        return self._term.reward(accuracy, [torch.eye(n)[i] for n, i in zip(self.graph.rows, places, strict=True)])
 
     def parse(self, text: str) -> Architecture:
         """Return the architecture of a text."""

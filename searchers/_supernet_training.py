@@ -22,7 +22,7 @@ from searchers._training import Diverged, tensors
 from searchers.image_data import Dataset
 
 _FORMAT = 4
-_CHANNELS = 3
+CHANNELS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class _Loop:
     ) -> None:
         self._search, self._schedule, self._constraints = search, schedule, constraints
         self._checkpoint, self._watch = checkpoint, watch
-        self._parts = tuple(tensors(part, data, _CHANNELS, search.device) for part in (data.train, data.validation))
+        self._parts = tuple(tensors(part, data, CHANNELS, search.device) for part in (data.train, data.validation))
         self._full_batches = tuple(schedule.steps(len(labels)) for _, labels in self._parts)
         self._steps = self._full_batches[0]
         self._augment = augmentations(schedule.augment)

@@ -38,8 +38,9 @@ class LayerSearcher(GradientSearcher):
     short_epochs: of a network that is compared; full_epochs: of one that may be proposed; dnas_epochs: of a supernet.
     batch, rate, augment: of all training, by SGD. alpha, beta, gamma: of the reward (RADARS, Eq. 2); its cost is that
     of the first limit, else `cost`. beta=-1: the limit, else 0; gamma=0: the limit, else the median of random networks.
-    relax: softmax, gumbel or path; share_rate: of Adam in the logits; cost_loss: sum or product. explore_images and
-    explore_classes: what short trainings see of the pictures (0: all).
+    relax: softmax, gumbel or path; share_rate: of Adam in the logits; cost_loss: sum or product. common: candidates of
+    a layer have weights in common; sweeps: over the layers, for single changes that improve what is derived, judged by
+    the supernet. explore_images and explore_classes: what short trainings see of the pictures (0: all).
     """
 
     bounded = True
@@ -61,6 +62,8 @@ class LayerSearcher(GradientSearcher):
         cost_loss: str = "sum",
         relax: str = "softmax",
         share_rate: float = 0.1,
+        common: bool = True,
+        sweeps: int = 2,
         explore_images: int = 0,
         explore_classes: int = 0,
     ) -> None:
@@ -69,7 +72,7 @@ class LayerSearcher(GradientSearcher):
             raise UsageError(
                 f"{task.space.name} has no layers in a row", "", "Search quantised_cnn or mobilenet, or with dca_nas"
             )
-        if min(short_epochs, full_epochs, dnas_epochs) < 1 or min(gamma, explore_images, explore_classes) < 0:
+        if min(short_epochs, full_epochs, dnas_epochs) < 1 or min(gamma, sweeps, explore_images, explore_classes) < 0:
             raise UsageError("a search of layers needs at least an epoch each, and no negative options")
         if not 0 <= alpha <= 1 or relax not in RELAXATIONS or cost_loss not in ("sum", "product"):
             raise UsageError(
@@ -93,6 +96,7 @@ class LayerSearcher(GradientSearcher):
         if explore_images:
             self._schedule.steps(explore_images - round(VALIDATION_SHARE * explore_images))
         self._relax, self._share_rate, self._cost_loss = relax, share_rate, cost_loss
+        self._common, self._sweeps = common, sweeps
         self._explore_images, self._explore_classes = explore_images, explore_classes
         self._model: CostModel = task.models[0] if task.models else StaticCost(cost, task.space)
         limit = task.bounds.get(self._model.metric)
@@ -195,7 +199,8 @@ class Bench:
     def predicted(self, sub: SubSpace) -> int:
         """Return the bytes that the training of a sub-space's supernet is predicted to take."""
         if sub not in self._predicted:
-            self._predicted[sub] = predicted_bytes(self.trained_space, sub, self._searcher._schedule.batch)
+            own = self._searcher
+            self._predicted[sub] = predicted_bytes(self.trained_space, sub, own._schedule.batch, own._common)
         return self._predicted[sub]
 
     def fits(self, sub: SubSpace) -> bool:
@@ -240,6 +245,8 @@ class Bench:
             own._share_rate,
             own.task.memory_bytes,
             self._folder / name,
+            own._common,
+            own._sweeps,
             self.predicted(sub) if own.task.memory_bytes else 0,
             fault_bytes,
         )
@@ -271,8 +278,7 @@ class Bench:
     def _term(self, sub: SubSpace) -> CostTerm:
         own = self._searcher
         kind: Literal["product", "sum"] = "product" if own._cost_loss == "product" else "sum"
-        weight = 1.0 if kind == "product" else own._alpha
-        return CostTerm(chain_expectation(own._space, sub, own._model), own._gamma, kind, weight, own._beta)
+        return CostTerm(chain_expectation(own._space, sub, own._model), own._gamma, kind, own._alpha, own._beta)
 
     def close(self) -> None:
         """End what is still running."""

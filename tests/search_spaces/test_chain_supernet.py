@@ -140,6 +140,57 @@ def test_a_chosen_path_computes_what_its_network_does(name, seed):
     assert found.std() > 0
 
 
+def weights_in_common(space, architecture, module):
+    """Return the part of the common weights that each convolution of a network computes with, by its name there."""
+    found, common = {}, iter(module.common)
+    layers = {call.name: call.block for call in space.graph(architecture).calls}
+    for names in module.graph.twins:
+        place = names[0].rpartition("o")[0]
+        for operator in layers[place].operators:
+            if operator.kind != "conv2d":
+                continue
+            whole = next(common)
+            outputs, inputs = operator.output_spec.shape[1], operator.input_spec.shape[1] // operator.groups
+            margin = (whole.weight.shape[-1] - operator.kernel) // 2
+            middle = slice(margin, margin + operator.kernel)
+            weight = whole.weight[:outputs, :inputs, middle, middle]
+            assert weight.shape[2:] == (operator.kernel,) * 2
+            found[f"{place}.{operator.name}.weight"] = weight.detach().numpy()
+            if operator.bias:
+                found[f"{place}.{operator.name}.bias"] = whole.bias[:outputs].detach().numpy()
+    return found
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from(sorted(SPACES)), st.integers(0, 2**32))
+def test_candidates_with_weights_in_common_compute_with_the_middle_and_the_first_channels(name, seed):
+    space, rng = SPACES[name], np.random.default_rng(seed)
+    sub = sub_space(space, n=6, seed=seed)
+    module = SupernetModule(space.chain_supergraph(sub, common=True), seed % 7).train()
+    architecture = some_network(space, sub, rng)
+    weights = {**own_weights(space, sub, architecture, module), **weights_in_common(space, architecture, module)}
+    found = module(pictures(space), (), space.chosen(sub, architecture))
+    assert torch.equal(found, to_module(space.graph(architecture), weights).train()(pictures(space)))
+    assert found.std() > 0
+
+
+def test_weights_in_common_are_as_many_as_the_largest_candidates_have(space):
+    sub = sub_space(space, n=6)
+    own, common = (SupernetModule(space.chain_supergraph(sub, shared)) for shared in (False, True))
+    assert not list(own.common)
+    assert sum(item.numel() for item in common.parameters()) < 0.6 * sum(item.numel() for item in own.parameters())
+    one = merge(space, [space.sample(np.random.default_rng(0))], "tuple")
+    alone, borrowed = (SupernetModule(space.chain_supergraph(one, shared)) for shared in (False, True))
+    assert sum(item.numel() for item in borrowed.parameters()) == sum(item.numel() for item in alone.parameters())
+
+
+def test_weights_in_common_begin_wide_enough_for_the_coarsest_format():
+    space = QuantisedCnn(resolution=8)
+    sub = merge(space, [space.parse("+".join([layer] * 6)) for layer in ("k7a1.1w1.6", "k1a1.1w1.1")], "tuple")
+    for whole in list(SupernetModule(space.chain_supergraph(sub, common=True)).common)[1:]:
+        assert whole.weight.std().item() == pytest.approx(0.25, rel=0.1) and not whole.bias.any()
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.sampled_from(sorted(SPACES)), st.integers(0, 2**32), st.booleans())
 def test_hard_shares_compute_what_the_chosen_path_does(name, seed, training):
@@ -185,10 +236,11 @@ def test_what_is_outside_is_not_chosen(space):
         space.chosen(sub, outside)
 
 
+@pytest.mark.parametrize("common", [False, True])
 @pytest.mark.parametrize("how", ["tuple", "factor"])
-def test_every_weight_and_share_gets_a_gradient(space, how):
+def test_every_weight_and_share_gets_a_gradient(space, how, common):
     """Through all roundings: also in formats in which usual first weights would all be 0."""
-    graph = space.chain_supergraph(sub_space(space, how=how))
+    graph = space.chain_supergraph(sub_space(space, how=how), common)
     module, shares = SupernetModule(graph), random_shares(graph)
     output = module(pictures(space), shares)
     assert output.shape == (6, 3) and torch.isfinite(output).all()

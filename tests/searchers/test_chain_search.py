@@ -58,6 +58,12 @@ def search_of(relax="softmax", term=None, sub=SUB, **options):
     return ChainSearch(SPACE, sub, term, relax=relax, **options)
 
 
+def macs_of(architecture):
+    places = SPACE.chosen(SUB, architecture)
+    rows = zip(SUB.layers, (places[layer] for layer in sorted(places)), strict=True)
+    return float(MACS.of([torch.eye(len(row))[choice] for row, ((_, choice),) in rows]))
+
+
 def ran(search):
     """Return a list that every candidate's convolution appends its name to when it runs."""
     found = []
@@ -88,10 +94,10 @@ def test_an_expectation_is_the_mean_over_networks_and_can_be_differentiated():
     ("term", "expected"),
     [
         # The authors' loss: cross-entropy x 0.1 ln(AOPS).
-        (CostTerm(Fixed(2.5e9), 1e9, "product", 1.0), 2.0 * 0.1 * math.log(2.5e9)),
-        (CostTerm(Fixed(2.5e9), 1e9, "product", 0.5), 2.0 * (0.1 * math.log(2.5e9)) ** 0.5),
-        (CostTerm(Fixed(3.0), 12.0, "product", 1.0), 2.0 * 0.1 * math.log(1e9 / 4)),
-        (CostTerm(Fixed(0.0), 1e9, "product", 1.0), 2.0 * 0.1),  # no logarithm of nothing
+        (CostTerm(Fixed(2.5e9), 1e9, "product"), 2.0 * 0.1 * math.log(2.5e9)),
+        (CostTerm(Fixed(2.5e9), 1e9, "product", exponent=0.5), 2.0 * (0.1 * math.log(2.5e9)) ** 0.5),
+        (CostTerm(Fixed(3.0), 12.0, "product"), 2.0 * 0.1 * math.log(1e9 / 4)),
+        (CostTerm(Fixed(0.0), 1e9, "product"), 2.0 * 0.1),  # no logarithm of nothing
         (CostTerm(Fixed(2.5e9), 1e9), 0.5 * 2.0 + 0.5 * 2.5),
         (CostTerm(Fixed(2.5e9), 1e9, "sum", 0.9), 0.9 * 2.0 + 0.1 * 2.5),
         (CostTerm(Fixed(2.5e9), 1e9, "sum", 0.9, 2e9), 0.9 * 2.0 + 0.1 * 0.5),
@@ -105,8 +111,8 @@ def test_the_cost_in_the_loss_by_hand(term, expected):
 @pytest.mark.parametrize("kind", ["sum", "product"])
 def test_a_cost_draws_the_shares_towards_what_is_cheap(relax, kind, batch):
     """With the sum nothing but the cost counts; the product still has the cross-entropy as its factor."""
-    term = CostTerm(MACS, MACS.cost.of([np.full(len(row), 1 / len(row)) for row in SUB.layers]), kind, 0.0)
-    term = term if kind == "sum" else replace(term, weight=20.0)
+    usual = MACS.cost.of([np.full(len(row), 1 / len(row)) for row in SUB.layers])
+    term = CostTerm(MACS, usual, kind, 0.0, exponent=20.0)
     search = search_of(relax, term, share_rate=0.2)
     before = float(MACS.of(list(map(torch.from_numpy, search.shares))))
     for _ in range(25):
@@ -170,7 +176,7 @@ def test_the_gradient_along_paths_is_that_of_the_expected_loss_on_the_average(ba
     layers = tuple(layer[:2] if i in (1, 4) else layer[:1] for i, layer in enumerate(SUB.layers))
     sub = SubSpace(layers)
     cost = ChainExpectation(SPACE.chain_cost(sub, lambda block: float(block_costs(block).macs)))
-    term = CostTerm(cost, cost.cost.of([np.full(len(row), 1 / len(row)) for row in layers]), "product", 1.0)
+    term = CostTerm(cost, cost.cost.of([np.full(len(row), 1 / len(row)) for row in layers]), "product")
     search = search_of("path", term, sub)
     for _ in range(20):
         search.step_in_weights(batch, 0.1)
@@ -287,3 +293,46 @@ def test_the_checkpoint_of_another_sub_space_is_refused(digits, tmp_path):
 def test_other_relaxations_are_refused():
     with pytest.raises(UsageError, match="softmax, gumbel, path"):
         search_of("sparse")
+
+
+@pytest.mark.parametrize("common", [False, True])
+def test_no_single_change_of_what_is_improved_earns_more(batch, common):
+    search = search_of("softmax", CostTerm(MACS, 4e5), common=common)
+    for _ in range(5):
+        search.step(batch, batch, 0.05)
+
+    def reward(architecture):
+        return search._reward(search._places(architecture), batch, 8)
+
+    derived, found = search.derive(), search.improved(batch, 8, sweeps=9)
+    assert search.improved(batch, 8, sweeps=0) == derived
+    assert SUB.contains(found) and reward(found) > reward(derived)
+    places = search._places(found)
+    for layer, candidates in enumerate(SUB.layers):
+        for i in range(len(candidates)):
+            changed = (*places[:layer], i, *places[layer + 1 :])
+            other = SPACE.of_layers(own[j] for own, j in zip(SUB.layers, changed, strict=True))
+            assert reward(other) <= reward(found)
+
+
+def test_networks_are_judged_as_they_run_and_by_what_they_cost(batch):
+    """By hand: pictures that are normalised eight at a time, and equation 2."""
+    images, labels = batch
+    network = SPACE.of_layers(candidates[-1] for candidates in SUB.layers)
+    search = search_of("path", CostTerm(MACS, 4e5, alpha=0.7))
+    for _ in range(5):
+        search.step(batch, batch, 0.05)
+    with torch.no_grad():
+        parts = [search.module(part, (), SPACE.chosen(SUB, network)) for part in torch.split(images, 8)]
+    right = float((torch.cat(parts).argmax(1) == labels).float().mean())
+    hard = [torch.eye(len(row))[-1] for row in SUB.layers]
+    expected = 0.7 * right + 0.3 * (1 - float(MACS.of(hard)) / 4e5)
+    assert search._reward(search._places(network), batch, 8) == pytest.approx(expected, rel=1e-6)
+    assert search_of("path", None)._reward(search._places(network), batch, 8) <= 1
+
+
+def test_where_only_the_cost_counts_what_is_improved_is_the_cheapest(batch):
+    search = search_of("softmax", CostTerm(MACS, 4e5, alpha=0.0))
+    found = search.improved(batch, 8, sweeps=9)
+    networks = map(SPACE.of_layers, itertools.product(*SUB.layers))
+    assert macs_of(found) == min(map(macs_of, networks))

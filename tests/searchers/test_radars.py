@@ -72,7 +72,7 @@ def here(monkeypatch):
 @pytest.fixture
 def a_mib_each(monkeypatch):
     """Supernets are predicted to take a MiB a candidate."""
-    monkeypatch.setattr(_layers, "predicted_bytes", lambda space, sub, batch: sub.candidates * MIB)
+    monkeypatch.setattr(_layers, "predicted_bytes", lambda space, sub, batch, common: sub.candidates * MIB)
 
 
 def searcher(name, task=TASK, **options):
@@ -225,7 +225,9 @@ def test_merging_ends_before_what_does_not_fit_and_passes_over_the_best_alone(
     """A network too large whatever it is merged with: as the best one it is left out, as a later one it is the end."""
     retrained = sorted(events(sequential, "retrained")[:3], key=lambda row: -row["reward"])
     large = SPACE.parse(retrained[place]["architecture"])
-    monkeypatch.setattr(_layers, "predicted_bytes", lambda space, sub, batch: MIB * (100 if sub.contains(large) else 1))
+    monkeypatch.setattr(
+        _layers, "predicted_bytes", lambda space, sub, batch, common: MIB * (100 if sub.contains(large) else 1)
+    )
     found = run(tmp_path, task=replace(TASK, memory_bytes=50 * MIB), rounds=1)
     (merged,) = events(found, "merged")
     assert merged["networks"] == networks
@@ -243,7 +245,9 @@ def test_a_memory_for_not_even_one_network_is_refused_before_anything_is_trained
 
 def test_a_memory_for_none_of_the_good_networks_is_refused(here, tmp_path, monkeypatch):
     cheapest = merge(SPACE, [SPACE.architecture((0,) * 30)], "tuple")
-    monkeypatch.setattr(_layers, "predicted_bytes", lambda space, sub, batch: MIB * (1 if sub == cheapest else 9))
+    monkeypatch.setattr(
+        _layers, "predicted_bytes", lambda space, sub, batch, common: MIB * (1 if sub == cheapest else 9)
+    )
     with pytest.raises(Infeasible, match="single network"):
         run(tmp_path, task=replace(TASK, memory_bytes=5 * MIB))
 
