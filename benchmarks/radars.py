@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -45,7 +45,12 @@ PACKAGE = "searchers.supernets"
 SHARES = (4, 8, 16, 32)
 #: An accuracy (percent) that ten classes reach by chance, or hardly more: the sample is dead.
 _DEAD = 15.0
+#: What QuantNAS knows nothing of.
+EXPLOITING = ("rounds", "dnas_epochs", "relax", "share_rate", "common", "sweeps", "merge", "parallel")
 _ZERO_COST, _DRAWN = "nwot", 100
+
+
+Events = Sequence[Mapping[str, Any]]
 
 
 class Stopped(Exception):
@@ -61,8 +66,9 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--resolution", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first seed")
     parser.add_argument("--stop", type=float, default=10.0)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=N", help="option of radars, an integer")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="option of radars")
     parser.add_argument("--draw", type=Path, metavar="FILE.svg", help="draw what was found")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args()
@@ -83,24 +89,31 @@ def _task(chosen: argparse.Namespace, seed: int) -> Task:
     return Task(QuantisedCnn(**{**space.options, "classes": classes}), {}, pictures, {}, {}, seed=seed)
 
 
-def _options(chosen: argparse.Namespace) -> dict[str, int]:
-    return {item.partition("=")[0]: int(item.partition("=")[2]) for item in chosen.set}
+def _options(chosen: argparse.Namespace) -> dict[str, Any]:
+    pairs = (item.partition("=") for item in chosen.set)
+    return {name: int(value) if value.isdecimal() else value for name, _, value in pairs}
+
+
+def _seeds(chosen: argparse.Namespace) -> range:
+    return range(chosen.first, chosen.first + chosen.seeds)
 
 
 def _for_seeds(work: Callable[[argparse.Namespace, int], Any], chosen: argparse.Namespace) -> list[Any]:
     """Return what each seed gives, as many at once as there are cores."""
     with ProcessPoolExecutor(min(cores(), chosen.seeds), get_context("spawn")) as pool:
-        return list(pool.map(partial(work, chosen), range(chosen.seeds)))
+        return list(pool.map(partial(work, chosen), _seeds(chosen)))
 
 
-def run_one(name: str, task: Task, options: Mapping[str, Any], limit_s: float | None = None) -> list[Mapping[str, Any]]:
-    """Return the events of a search, up to a time; a search that is refused has none."""
+def run_one(
+    name: str, task: Task, options: Mapping[str, Any], enough: Callable[[Events], bool] = lambda events: False
+) -> Events:
+    """Return the events of a search, until there are enough; a search that is refused has none."""
     torch.set_num_threads(1)
     events: list[Mapping[str, Any]] = []
 
     def report(values: Mapping[str, Any], share: float) -> None:
         events.append(values)
-        if limit_s is not None and values["elapsed_s"] > limit_s:
+        if enough(events):
             raise Stopped
 
     kind = plugins.load(PACKAGE, name, GradientSearcher)
@@ -109,7 +122,7 @@ def run_one(name: str, task: Task, options: Mapping[str, Any], limit_s: float | 
     return events
 
 
-def trained(events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def trained(events: Events) -> Events:
     """Return the networks that were trained fully."""
     return [item for item in events if item.get("kind") in ("retrained", "derived")]
 
@@ -135,48 +148,73 @@ def game(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def _play(chosen: argparse.Namespace, seed: int) -> dict[str, Any]:
-    task, options = _task(chosen, seed), _options(chosen)
+    """Play with a quarter of the memory that DNAS is predicted to need."""
+    free, options = _task(chosen, seed), _options(chosen)
+    task = replace(free, memory_bytes=_whole_bytes(free) // 4)
     events = {"radars": run_one("radars", task, options)}
     best = max(trained(events["radars"]), key=lambda item: float(item["reward"]))
-    end_s, goal = float(events["radars"][-1]["elapsed_s"]), float(best["reward"])
-    shared = {name: value for name, value in options.items() if name not in ("rounds", "dnas_epochs")}
+    goal = Goal(
+        float(best["reward"]),
+        float(best["elapsed_s"]),
+        float(events["radars"][-1]["elapsed_s"]),
+        chosen.stop,
+    )
+    shared = {name: value for name, value in options.items() if name not in EXPLOITING}
     searching = {name: value for name, value in shared.items() if name in ("short_epochs", "full_epochs", "batch")}
-    long = {**shared, "rounds": 10_000, "target": goal}
-    events["quantnas"] = run_one("quantnas", task, long, chosen.stop * end_s)
-    events["random_search"] = _random(task, searching, goal, chosen.stop * end_s)
-    events["one_shot"] = run_one("one_shot", task, searching, chosen.stop * end_s)
-    events["dnas"] = run_one("dnas", replace(task, memory_bytes=_whole_bytes(task) // 4), searching)
+    events["quantnas"] = run_one("quantnas", task, {**shared, "rounds": 10_000}, goal.enough)
+    events["random_search"] = _random(task, searching, goal.enough)
+    events["one_shot"] = run_one("one_shot", task, searching)
+    events["one_shot, as published"] = run_one("one_shot", free, {**searching, "common": False, "sweeps": 0})
+    events["dnas"] = run_one("dnas", task, searching)
     reference = _reference(task)
-    methods = {
-        name: _figures(found, goal, end_s, chosen.stop, reference, name == "radars") for name, found in events.items()
-    }
-    return {"seed": seed, "end_s": end_s, "goal": goal, "methods": methods}
+    methods = {name: _figures(found, goal, reference) for name, found in events.items()}
+    return {"seed": seed, "goal": asdict(goal), "methods": methods}
 
 
-def _figures(
-    events: Sequence[Mapping[str, Any]], goal: float, end_s: float, stop: float, reference: float, own: bool
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Goal:
+    """RADARS' final reward, when it had it, when it ended, and how often the first time others get."""
+
+    reward: float
+    reached_s: float
+    end_s: float
+    stop: float
+
+    def slower(self, events: Events) -> float | None:
+        """Return how much later a method has the reward, None: not in time."""
+        reached = next((item["elapsed_s"] for item in trained(events) if item["reward"] >= self.reward), None)
+        return None if reached is None or reached > self.stop * self.reached_s else reached / self.reached_s
+
+    def enough(self, events: Events) -> bool:
+        """Return whether a method can be stopped: RADARS has ended, and the reward is reached or time is up."""
+        elapsed_s = events[-1]["elapsed_s"]
+        done = self.slower(events) is not None or elapsed_s > self.stop * self.reached_s
+        return bool(done and elapsed_s > self.end_s)
+
+
+def _figures(events: Events, goal: Goal, reference: float) -> dict[str, Any]:
     found = trained(events)
-    reached = next((item["elapsed_s"] for item in found if item["reward"] >= goal), None)
-    by_end = [(100 - item["accuracy"], item["cost"]) for item in found if item["elapsed_s"] <= end_s]
+    slower = goal.slower(events)
+    by_end = [(100 - item["accuracy"], item["cost"]) for item in found if item["elapsed_s"] <= goal.end_s]
     return {
         "networks": len(found),
-        "slower": 1.0 if own else min(stop, (reached or stop * end_s) / end_s),
-        "not_reached": reached is None and not own,
+        "elapsed_s": events[-1]["elapsed_s"] if events else None,
+        "slower": goal.stop if slower is None else slower,
+        "not_reached": slower is None,
         "hypervolume": hypervolume(by_end, (100.0, reference)) / (100.0 * reference),
         "best": max((item["reward"] for item in found), default=None),
         "front": sorted(by_end),
     }
 
 
-def _random(task: Task, options: Mapping[str, Any], goal: float, limit_s: float) -> list[Mapping[str, Any]]:
+def _random(task: Task, options: Mapping[str, Any], enough: Callable[[Events], bool]) -> Events:
     """Return the events of random networks, each trained fully."""
     rng = np.random.default_rng(task.seed)
     events: list[Mapping[str, Any]] = []
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(_Plain(task, **options), Path(folder), lambda values, share: events.append(values))
-        while not events or (events[-1]["reward"] < goal and bench.elapsed_s < limit_s):
+        while not events or not enough(events):
             found = bench.fully(task.space.sample(rng))
             bench.note(f"network {len(events)}", 0.0, {"kind": "retrained", **described(found)})
     return events
@@ -195,14 +233,14 @@ def _reference(task: Task) -> float:
 def _whole_bytes(task: Task) -> int:
     space = task.trained_space()
     assert isinstance(space, QuantisedCnn)
-    return predicted_bytes(space, space.whole(), 64)
+    return predicted_bytes(space, space.whole(), 64, common=True)
 
 
 def bounds(chosen: argparse.Namespace) -> dict[str, Any]:
     """Return what RADARS does under parts of the memory of the whole space's supernet."""
     whole = _whole_bytes(_task(chosen, 0))
     with ProcessPoolExecutor(cores(), get_context("spawn")) as pool:
-        jobs = [(share, seed) for share in SHARES for seed in range(chosen.seeds)]
+        jobs = [(share, seed) for share in SHARES for seed in _seeds(chosen)]
         found = list(pool.map(partial(_bounded, chosen, whole), jobs))
     rows = []
     for share in SHARES:
@@ -333,7 +371,7 @@ def _sizes(task: Task, sub: SubSpace, name: str) -> dict[str, Any]:
 def parallel(chosen: argparse.Namespace) -> dict[str, Any]:
     """Return how long RADARS takes, and what it finds, in sequence and in parallel; one search runs at a time."""
     rows = []
-    for seed in range(chosen.seeds):
+    for seed in _seeds(chosen):
         both = [False, True] if seed % 2 else [True, False]
         found = {
             beside: run_one("radars", _task(chosen, seed), {**_options(chosen), "parallel": beside}) for beside in both

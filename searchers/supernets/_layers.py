@@ -196,11 +196,20 @@ class Bench:
         reward = weighted_reward(trained.accuracy, found.value, own._alpha, own._beta, own._gamma)
         return Candidate(architecture, trained.accuracy, found.value, reward)
 
+    @property
+    def predictable(self) -> bool:
+        """Return whether what a supernet takes can be told beforehand.
+
+        Along paths, candidates with weights of their own take more and more as they are drawn.
+        """
+        return self._searcher._relax != "path" or self._searcher._common
+
     def predicted(self, sub: SubSpace) -> int:
         """Return the bytes that the training of a sub-space's supernet is predicted to take."""
         if sub not in self._predicted:
             own = self._searcher
-            self._predicted[sub] = predicted_bytes(self.trained_space, sub, own._schedule.batch, own._common)
+            path = own._relax == "path" and own._common
+            self._predicted[sub] = predicted_bytes(self.trained_space, sub, own._schedule.batch, own._common, path)
         return self._predicted[sub]
 
     def fits(self, sub: SubSpace) -> bool:
@@ -256,7 +265,7 @@ class Bench:
 
     def finish(self, running: Running, name: str, share: float, sub: SubSpace) -> Exploited:
         """Wait for a differentiable search, and record what came of it."""
-        predicted = None if self._searcher._relax == "path" else self.predicted(sub)  # beside the process
+        predicted = self.predicted(sub) if self.predictable else None  # beside the process
         found = running.result()
         self._running = None
         self._searches.append(found)

@@ -14,7 +14,7 @@ class Dnas(LayerSearcher):
 
     def _search(self, bench: Bench) -> None:
         whole = bench.trained_space.whole()
-        if self._relax != "path":
+        if bench.predictable:
             bench.require(whole)
         found = bench.finish(bench.start(whole, "whole"), "searched", 0.9, whole)
         if found.out_of_memory:

@@ -56,11 +56,23 @@ def test_figures_count_what_was_known_when_radars_ended():
         return {"kind": "retrained", "accuracy": accuracy, "cost": cost, "reward": reward, "elapsed_s": elapsed_s}
 
     events = [network(50.0, 2.0, 0.4, 1.0), {"kind": "episode", "elapsed_s": 2.0}, network(90.0, 1.0, 0.8, 30.0)]
-    found = radars._figures(events, 0.8, 10.0, 10.0, 4.0, own=False)
+    found = radars._figures(events, radars.Goal(0.8, 10.0, 10.0, 10.0), 4.0)
     assert found["slower"] == pytest.approx(3.0) and not found["not_reached"] and found["networks"] == 2
     assert found["hypervolume"] == pytest.approx(50 * 2 / 400) and found["front"] == [(50.0, 2.0)]
-    never = radars._figures(events, 0.9, 10.0, 10.0, 4.0, own=False)
+    never = radars._figures(events, radars.Goal(0.9, 10.0, 10.0, 10.0), 4.0)
     assert never["slower"] == 10.0 and never["not_reached"] and math.isclose(never["best"], 0.8)
+
+
+def test_a_method_runs_until_radars_has_ended_and_it_has_the_reward_or_no_time_is_left():
+    def known(*pairs):
+        return [{"kind": "retrained", "reward": reward, "elapsed_s": elapsed_s} for reward, elapsed_s in pairs]
+
+    goal = radars.Goal(0.8, reached_s=10.0, end_s=20.0, stop=3.0)
+    assert not goal.enough(known((0.9, 5.0))), "the hypervolume is that of RADARS' end"
+    assert goal.enough(known((0.9, 5.0), (0.1, 21.0)))
+    assert not goal.enough(known((0.7, 29.0))) and goal.enough(known((0.7, 31.0)))
+    assert goal.slower(known((0.7, 1.0), (0.8, 15.0), (0.9, 16.0))) == 1.5
+    assert goal.slower(known((0.9, 31.0))) is None, "too late"
 
 
 def test_what_was_found_is_drawn():

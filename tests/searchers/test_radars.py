@@ -72,7 +72,7 @@ def here(monkeypatch):
 @pytest.fixture
 def a_mib_each(monkeypatch):
     """Supernets are predicted to take a MiB a candidate."""
-    monkeypatch.setattr(_layers, "predicted_bytes", lambda space, sub, batch, common: sub.candidates * MIB)
+    monkeypatch.setattr(_layers, "predicted_bytes", lambda _, sub, *rest: sub.candidates * MIB)
 
 
 def searcher(name, task=TASK, **options):
@@ -225,9 +225,7 @@ def test_merging_ends_before_what_does_not_fit_and_passes_over_the_best_alone(
     """A network too large whatever it is merged with: as the best one it is left out, as a later one it is the end."""
     retrained = sorted(events(sequential, "retrained")[:3], key=lambda row: -row["reward"])
     large = SPACE.parse(retrained[place]["architecture"])
-    monkeypatch.setattr(
-        _layers, "predicted_bytes", lambda space, sub, batch, common: MIB * (100 if sub.contains(large) else 1)
-    )
+    monkeypatch.setattr(_layers, "predicted_bytes", lambda _, sub, *rest: MIB * (100 if sub.contains(large) else 1))
     found = run(tmp_path, task=replace(TASK, memory_bytes=50 * MIB), rounds=1)
     (merged,) = events(found, "merged")
     assert merged["networks"] == networks
@@ -245,9 +243,7 @@ def test_a_memory_for_not_even_one_network_is_refused_before_anything_is_trained
 
 def test_a_memory_for_none_of_the_good_networks_is_refused(here, tmp_path, monkeypatch):
     cheapest = merge(SPACE, [SPACE.architecture((0,) * 30)], "tuple")
-    monkeypatch.setattr(
-        _layers, "predicted_bytes", lambda space, sub, batch, common: MIB * (1 if sub == cheapest else 9)
-    )
+    monkeypatch.setattr(_layers, "predicted_bytes", lambda _, sub, *rest: MIB * (1 if sub == cheapest else 9))
     with pytest.raises(Infeasible, match="single network"):
         run(tmp_path, task=replace(TASK, memory_bytes=5 * MIB))
 
@@ -355,13 +351,13 @@ def small_whole(monkeypatch):
     )
 
 
-@pytest.mark.parametrize("name", ["dnas", "one_shot"])
-def test_dnas_and_one_shot_search_the_whole_space_and_train_what_they_derive(here, tmp_path, monkeypatch, name):
+@pytest.mark.parametrize(("name", "common"), [("dnas", True), ("one_shot", True), ("one_shot", False)])
+def test_dnas_and_one_shot_search_the_whole_space_and_train_what_they_derive(here, tmp_path, monkeypatch, name, common):
     small_whole(monkeypatch)
-    found = run(tmp_path, name, dnas_epochs=1)
+    found = run(tmp_path, name, dnas_epochs=1, common=common)
     searched, derived, _ = found.history
     assert searched["candidates"] == 12 and derived["architecture"] == searched["architecture"]
-    assert (searched["predicted_bytes"] is None) == (name == "one_shot"), "paths take less than was predicted"
+    assert (searched["predicted_bytes"] is None) == (not common), "weights of their own take more and more"
     assert [item.text for item in found.architectures] == [derived["architecture"]]
 
 
