@@ -135,9 +135,9 @@ class ChainSearch(DifferentiableSearch):
         for _ in range(sweeps):
             before = places
             for layer, candidates in enumerate(self._sub.layers):
-                # Among equals what is there stays.
-                best = max(range(len(candidates)), key=lambda i: (reward(layer, i), i == places[layer]))
-                places = (*places[:layer], best, *places[layer + 1 :])
+                rewards = [reward(layer, choice) for choice in range(len(candidates))]
+                if max(rewards) > rewards[places[layer]]:
+                    places = (*places[:layer], int(np.argmax(rewards)), *places[layer + 1 :])
             if places == before:
                 break
         return self._space.of_layers(own[i] for own, i in zip(self._sub.layers, places, strict=True))

@@ -33,11 +33,17 @@ def show_searches(values: Mapping[str, Any]) -> None:
 
 
 def remarks(values: Mapping[str, Any]) -> list[str]:
-    """Return why searches ended early, and how good the expectation of a cost is that is none."""
-    searches = [item for item in values["searches"] if item["cause"] is not None]
-    ended = [f"seed {item['seed']}, bounds x {item['factor']:g}: {item['cause']}" for item in searches]
+    """Return what searches remark, why they ended early, and how good the expectation of a cost is that is none."""
+    searches = values["searches"]
+    said = dict.fromkeys(event["remark"] for item in searches for event in item["history"] if "remark" in event)
+    ended = [
+        f"seed {item['seed']}, bounds x {item['factor']:g}: {item['cause']}"
+        for item in searches
+        if item["cause"] is not None
+    ]
     sums = {name: share for name, share in values["explained"].items() if share < 1}
-    return ended + [f"{name}: the sum that is expected has {share:.0%} of its variance" for name, share in sums.items()]
+    poor = [f"{name}: the sum that is expected has {share:.0%} of its variance" for name, share in sums.items()]
+    return [*said, *ended, *poor]
 
 
 def nothing_proposed(values: Mapping[str, Any]) -> Inconclusive | None:

@@ -20,14 +20,18 @@ from searchers.supernets._base import Task
 from searchers.supernets._exploration import Explorer
 from searchers.supernets._layers import Bench
 
+_UNBOUNDED = (
+    "merge=factor: supernets may take more memory than top times that of a single network; --memory bounds them still"
+)
+
 
 class Radars(Explorer):
     """Explores, merges and exploits in turn.
 
     The `top` networks are merged, best first, while the supernet fits. merge: tuple, or factor (as in the authors'
-    code; its supernets grow faster than by one path a network). parallel: the next exploration runs beside a
-    differentiable search. fault_bytes: memory that is taken away from the first differentiable search, to see that the
-    search goes on.
+    code: all combinations of what they decide; supernets grow faster than by one path a network). parallel: the next
+    exploration runs beside a differentiable search. fault_bytes: memory that is taken away from the first of these, to
+    see that the search goes on.
     """
 
     limited = True
@@ -77,6 +81,8 @@ class Radars(Explorer):
         fault = self._fault if (number, attempt) == (1, 1) else 0
         found = _Merged(kept, sub, number, attempt, bench.start(sub, f"round{number}-{attempt}", fault))
         values = {"kind": "merged", "networks": len(kept), "candidates": sub.candidates, **sub.to_json()}
+        if self._merge == "factor":
+            values["remark"] = _UNBOUNDED
         bench.note(found.name("merged"), (number - 0.25) / self._rounds, values)
         return found
 

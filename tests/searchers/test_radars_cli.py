@@ -15,6 +15,7 @@ from hilnas.cli import cli
 from hilnas.errors import Infeasible, UnknownName, UsageError
 from search_spaces.quantised_cnn import QuantisedCnn
 from searchers._exploitation import _NOTHING, _read, _searched, _write
+from searchers._picture_answer import remarks
 from searchers.supernets import _layers
 from searchers.supernets._base import Pictures, Task
 from searchers.supernets.radars import Radars
@@ -130,6 +131,15 @@ def test_no_supernet_takes_more_than_it_may(resumed):
 def test_the_answer_holds_a_winner_judged_beside_random_search(resumed):
     assert resumed["winner"]["architecture"].startswith("quantised_cnn:")
     assert {"score", "random_search", "difference"} <= resumed.keys()
+
+
+def test_what_searches_remark_is_told_once():
+    def search(seed, cause, *remarks):
+        return {"seed": seed, "factor": 1.0, "cause": cause, "history": [{"remark": text} for text in remarks] + [{}]}
+
+    searches = [search(0, None, "a", "b"), search(1, "died", "a")]
+    found = remarks({"searches": searches, "explained": {"macs": 1.0, "latency": 0.9}})
+    assert found[:3] == ["a", "b", "seed 1, bounds x 1: died"] and len(found) == 4 and "90%" in found[3]
 
 
 def test_what_has_ended_is_told_again_and_to_people_in_tables(resumed, workspace):
