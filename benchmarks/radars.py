@@ -14,10 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,6 +28,7 @@ import torch
 
 from benchmarks._fronts import hypervolume, paired, spread
 from benchmarks._radars_charts import CHARTS, drawn
+from benchmarks._radars_goal import Events, Goal, trained
 from hilnas import plugins
 from hilnas.errors import Infeasible
 from hilnas.output import answer
@@ -48,9 +49,6 @@ _DEAD = 15.0
 #: What QuantNAS knows nothing of.
 EXPLOITING = ("rounds", "dnas_epochs", "relax", "share_rate", "common", "sweeps", "merge", "parallel")
 _ZERO_COST, _DRAWN = "nwot", 100
-
-
-Events = Sequence[Mapping[str, Any]]
 
 
 class Stopped(Exception):
@@ -122,11 +120,6 @@ def run_one(
     return events
 
 
-def trained(events: Events) -> Events:
-    """Return the networks that were trained fully."""
-    return [item for item in events if item.get("kind") in ("retrained", "derived")]
-
-
 def game(chosen: argparse.Namespace) -> dict[str, Any]:
     """Return times to RADARS' reward and hypervolumes at its end, a row a seed."""
     rows = _for_seeds(_play, chosen)
@@ -153,12 +146,7 @@ def _play(chosen: argparse.Namespace, seed: int) -> dict[str, Any]:
     task = replace(free, memory_bytes=_whole_bytes(free) // 4)
     events = {"radars": run_one("radars", task, options)}
     best = max(trained(events["radars"]), key=lambda item: float(item["reward"]))
-    goal = Goal(
-        float(best["reward"]),
-        float(best["elapsed_s"]),
-        float(events["radars"][-1]["elapsed_s"]),
-        chosen.stop,
-    )
+    goal = Goal(best["reward"], best["elapsed_s"], events["radars"][-1]["elapsed_s"], chosen.stop)
     shared = {name: value for name, value in options.items() if name not in EXPLOITING}
     searching = {name: value for name, value in shared.items() if name in ("short_epochs", "full_epochs", "batch")}
     events["quantnas"] = run_one("quantnas", task, {**shared, "rounds": 10_000}, goal.enough)
@@ -169,27 +157,6 @@ def _play(chosen: argparse.Namespace, seed: int) -> dict[str, Any]:
     reference = _reference(task)
     methods = {name: _figures(found, goal, reference) for name, found in events.items()}
     return {"seed": seed, "goal": asdict(goal), "methods": methods}
-
-
-@dataclass(frozen=True)
-class Goal:
-    """RADARS' final reward, when it had it, when it ended, and how often the first time others get."""
-
-    reward: float
-    reached_s: float
-    end_s: float
-    stop: float
-
-    def slower(self, events: Events) -> float | None:
-        """Return how much later a method has the reward, None: not in time."""
-        reached = next((item["elapsed_s"] for item in trained(events) if item["reward"] >= self.reward), None)
-        return None if reached is None or reached > self.stop * self.reached_s else reached / self.reached_s
-
-    def enough(self, events: Events) -> bool:
-        """Return whether a method can be stopped: RADARS has ended, and the reward is reached or time is up."""
-        elapsed_s = events[-1]["elapsed_s"]
-        done = self.slower(events) is not None or elapsed_s > self.stop * self.reached_s
-        return bool(done and elapsed_s > self.end_s)
 
 
 def _figures(events: Events, goal: Goal, reference: float) -> dict[str, Any]:

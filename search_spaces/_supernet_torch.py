@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -34,9 +34,9 @@ class SupernetModule(nn.Module):
             torch.manual_seed(seed)
             blocks = {call.name: _BlockModule(call.block) for call in graph.calls}
             self.calls = nn.ModuleDict(blocks)
-            self.common = nn.ModuleList(
-                common for names in graph.twins for common in _in_common([blocks[name] for name in names])
-            )
+            self.common = nn.ModuleList()
+            for names in graph.twins:
+                self.common.extend(_in_common([blocks[name] for name in names]))
         self._plans: dict[frozenset[tuple[int, frozenset[Share]]], _Plan] = {}
 
     def forward(self, x: Tensor, shares: Sequence[Tensor], chosen: Chosen | None = None) -> Tensor:
@@ -163,16 +163,18 @@ class _Common(nn.Module):
         return found
 
 
-def _in_common(blocks: Sequence[_BlockModule]) -> Iterator[_Common]:
+def _in_common(blocks: Sequence[_BlockModule]) -> list[_Common]:
     """Give the convolutions of blocks that stand for one another weights in common, by the operator's name."""
     by_operator: dict[str, list[_BlockModule]] = {}
     for block in blocks:
         for operator in block.convolutions:
             by_operator.setdefault(operator, []).append(block)
+    found = []
     for operator, own in by_operator.items():
-        yield (common := _Common([block.convolutions[operator] for block in own]))
+        found.append(_Common([block.convolutions[operator] for block in own]))
         for block in own:
-            block.borrow(operator, common)
+            block.borrow(operator, found[-1])
+    return found
 
 
 def _mixed(step: Mixture, tensors: Mapping[str, Tensor], shares: Sequence[Tensor], x: Tensor) -> Tensor:
