@@ -80,8 +80,8 @@ def main() -> int:
     return 0
 
 
-def _task(chosen: argparse.Namespace, seed: int) -> Task:
-    space = QuantisedCnn(width=chosen.width, resolution=chosen.resolution)
+def _task(chosen: argparse.Namespace, seed: int, filters: int = 0) -> Task:
+    space = QuantisedCnn(width=chosen.width, resolution=chosen.resolution, filters=filters)
     pictures = Pictures(Path(chosen.data) if chosen.data else None, chosen.images)
     classes = pictures.at(space.input_shape).classes
     return Task(QuantisedCnn(**{**space.options, "classes": classes}), {}, pictures, {}, {}, seed=seed)
@@ -304,17 +304,17 @@ def _compared(chosen: argparse.Namespace, seed: int) -> dict[str, Any]:
 
 def types(chosen: argparse.Namespace) -> dict[str, Any]:
     """Return predicted and measured memory of supernets of ever more that is searched, and of six merged networks."""
-    task = _task(chosen, 0)
+    task = _task(chosen, 0, filters=1)
     space = task.trained_space()
     assert isinstance(space, QuantisedCnn)
     whole = space.whole()
-    middle = next(iter(whole.layers[0]))
-    kinds = {"kernel": 1, "+ activation bits": 3, "+ weight bits": 5}
+    largest = whole.layers[0][-1]
+    kinds = {"kernel": 1, "+ activation bits": 3, "+ weight bits": 5, "+ channels": 6}
     rng = np.random.default_rng(0)
     rows = []
     for name, decisions in kinds.items():
         layers = tuple(
-            tuple(item for item in candidates if item[decisions:] == middle[decisions:]) for candidates in whole.layers
+            tuple(item for item in candidates if item[decisions:] == largest[decisions:]) for candidates in whole.layers
         )
         few = [space.of_layers(own[int(rng.integers(len(own)))] for own in layers) for _ in range(6)]
         merged = merge(space, few, "tuple")

@@ -133,8 +133,8 @@ class ChainSpace(SearchSpace):
         """Return the supernet of a sub-space: row l holds the shares of layer l's candidates, in their order.
 
         Each candidate has blocks of its own, those of a network whose layers read 32 bits: mixtures are no fixed-point
-        numbers. Each layer is a cell of a kind of its own. `common`: the candidates of a layer have weights in common.
-        Raises UsageError for a sub-space of another space.
+        numbers. Each layer is a cell of a kind of its own, its result as wide as its widest candidate's. `common`: the
+        candidates of a layer have weights in common. Raises UsageError for a sub-space of another space.
         """
         self.require(sub)
         calls = _calls(self.stem_blocks(), "input")
@@ -142,7 +142,7 @@ class ChainSpace(SearchSpace):
         source, before = calls[-1].name, calls[-1].block.output
         twins: dict[str, list[str]] = {}
         for number, candidates in enumerate(sub.layers):
-            terms = []
+            terms, results = [], []
             for choice, candidate in enumerate(candidates):
                 blocks = self.layer_blocks(number, candidate, before)
                 calls = _calls(blocks, source, f"o{choice}")
@@ -150,7 +150,8 @@ class ChainSpace(SearchSpace):
                 for (place, _), call in zip(blocks, calls, strict=True):
                     twins.setdefault(place, []).append(call.name)
                 terms.append(Term(calls[-1].name, ((number, choice),)))
-            source, before = f"mixture{number + 1}", TensorSpec(calls[-1].block.output.shape)
+                results.append(calls[-1].block.output.shape)
+            source, before = f"mixture{number + 1}", TensorSpec(max(results))  # they differ in channels alone
             steps.append(Mixture(source, number, before, tuple(terms)))
         steps += _calls(self.head_blocks(before), source)
         kinds = tuple(f"layer{number + 1}" for number in range(len(sub.layers)))

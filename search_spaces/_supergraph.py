@@ -32,7 +32,7 @@ class Term(NamedTuple):
 
 
 class Mixture(NamedTuple):
-    """The weighted sum of tensors of one type, in a cell; what has no term is zero."""
+    """The weighted sum of tensors, in a cell; what has no term is zero, and so is a channel that a tensor lacks."""
 
     name: str
     cell: int

@@ -182,6 +182,9 @@ def _mixed(step: Mixture, tensors: Mapping[str, Tensor], shares: Sequence[Tensor
     total: Tensor | None = None
     for term in step.terms:
         value = tensors[term.source] if not shares else tensors[term.source] * _weight(term, shares)
+        missing = step.spec.shape[1] - value.shape[1]
+        if missing:
+            value = functional.pad(value, (0, 0, 0, 0, 0, missing))
         total = value if total is None else total + value
     return x.new_zeros((x.shape[0], *step.spec.shape[1:])) if total is None else total
 

@@ -2,7 +2,8 @@
 
 A layer is a convolution with fixed-point weights, batch normalisation, ReLU and a quantiser. Searched are its kernel
 and two formats: integer and fraction bits of its result (the activations) and of its weights; the sign is one of the
-integer bits. The picture is quantised to 8 integer and 8 fraction bits; the head stays in floating point.
+integer bits. With `filters=1` the channels of its result are searched as well, as in QuantNAS. The picture is quantised
+to 8 integer and 8 fraction bits; the head stays in floating point.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ KERNELS = (1, 3, 5, 7)
 INTEGER_BITS = (1, 3)
 FRACTION_BITS = (1, 3, 6)
 FORMATS = tuple(itertools.starmap(FixedPoint, itertools.product(INTEGER_BITS, FRACTION_BITS)))
-#: What is decided for a layer, in this order: kernel, format of the activations, format of the weights.
-_CHOICES = (KERNELS, INTEGER_BITS, FRACTION_BITS, INTEGER_BITS, FRACTION_BITS)
+#: Channels of a layer's result, in 64ths of all that it may have: QuantNAS' numbers of filters.
+FILTERS = (24, 36, 48, 64)
+#: What is decided for a layer, in this order: kernel, format of the activations, format of the weights, filters.
+_CHOICES = (KERNELS, INTEGER_BITS, FRACTION_BITS, INTEGER_BITS, FRACTION_BITS, FILTERS)
 #: Channels of the layers in multiples of the first one's; every second layer halves the resolution.
 _WIDTHS = (1, 1, 2, 2, 4, 4)
 IMAGE = FixedPoint(8, 8)
-_LAYER = re.compile(r"k([1357])a([13])\.([136])w([13])\.([136])")
+_LAYER = re.compile(r"k([1357])a([13])\.([136])w([13])\.([136])(?:c(24|36|48|64))?")
 _FORM = "Write for instance " + "+".join(["k3a1.3w1.6", "k5a3.6w1.3", "k1a1.1w3.1"] * 2)
 
 
@@ -46,9 +49,11 @@ class Layer(NamedTuple):
     kernel: int
     activations: FixedPoint
     weights: FixedPoint
+    filters: int | None = None
 
     def __str__(self) -> str:
-        return f"k{self.kernel}a{self.activations}w{self.weights}"
+        filters = "" if self.filters is None else f"c{self.filters}"
+        return f"k{self.kernel}a{self.activations}w{self.weights}{filters}"
 
 
 class QuantisedCnn(ChainSpace):
@@ -67,6 +72,7 @@ class QuantisedCnn(ChainSpace):
         width: int = 64,
         pool: int = 0,
         normalise: int = 1,
+        filters: int = 0,
         resolution: int = 32,
         classes: int = 10,
         batch: int = 1,
@@ -75,13 +81,16 @@ class QuantisedCnn(ChainSpace):
 
         Layers 2, 4 and 6 halve the resolution by their stride, as in the paper's table, or (`pool=1`) by a 2x2 maximum
         after a convolution of stride 1, as in the authors' code. `normalise=0` leaves batch normalisation out, as the
-        authors do while they search. The hidden layer of the head has 16 x width units.
+        authors do while they search. With `filters=1` a layer has 24, 36, 48 or 64 of 64 of its channels: a sixth
+        decision; the width is a multiple of 16 then. The hidden layer of the head has 16 x width units.
         """
         if min(width, resolution, classes, batch) < 1 or resolution % 8:
             raise UsageError("quantised_cnn needs positive options and a resolution that is a multiple of 8")
-        if pool not in (0, 1) or normalise not in (0, 1):
-            raise UsageError("quantised_cnn: pool and normalise are 0 or 1")
-        self._skeleton = _Skeleton(width, pool, normalise, resolution, classes, batch)
+        if not {pool, normalise, filters} <= {0, 1}:
+            raise UsageError("quantised_cnn: pool, normalise and filters are 0 or 1")
+        if filters and width % 16:
+            raise UsageError("quantised_cnn: where filters are searched the width is a multiple of 16")
+        self._skeleton = _Skeleton(width, pool, normalise, filters, resolution, classes, batch)
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -90,8 +99,11 @@ class QuantisedCnn(ChainSpace):
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """Return the choices of 30 decisions: per layer kernel, and integer and fraction bits of both formats."""
-        return _CARDINALITIES
+        """Return the choices of 30 decisions: per layer kernel, and integer and fraction bits of both formats.
+
+        Of 36 where filters are searched.
+        """
+        return tuple(map(len, self._skeleton.choices)) * len(_WIDTHS)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -100,15 +112,18 @@ class QuantisedCnn(ChainSpace):
 
     @property
     def layer_decisions(self) -> tuple[int, ...]:
-        """Return five decisions for each of six layers."""
-        return (len(_CHOICES),) * len(_WIDTHS)
+        """Return five decisions (six with filters) for each of six layers."""
+        return (len(self._skeleton.choices),) * len(_WIDTHS)
 
     def layers(self, architecture: Architecture) -> tuple[Layer, ...]:
         """Return what the decisions of the six layers mean."""
         return _layers(architecture.decisions)
 
     def parse(self, text: str) -> Architecture:
-        """Return the network of a text: six layers joined by `+`, each kernel, activations, weights: `k3a1.3w1.6`."""
+        """Return the network of a text: six layers joined by `+`, each kernel, activations, weights: `k3a1.3w1.6`.
+
+        Where filters are searched they stand behind: `k3a1.3w1.6c48`.
+        """
         layers = text.strip().removeprefix("quantised_cnn:").split("+")
         if len(layers) != len(_WIDTHS):
             raise UsageError(
@@ -117,21 +132,24 @@ class QuantisedCnn(ChainSpace):
         decisions: list[int] = []
         for layer in layers:
             match = _LAYER.fullmatch(layer)
-            if match is None:
+            values = [int(item) for item in match.groups() if item is not None] if match else []
+            if len(values) != len(self._skeleton.choices):
                 known = "Kernels are 1, 3, 5 or 7, integer bits 1 or 3, fraction bits 1, 3 or 6."
-                raise UsageError(f"{text!r}: {layer!r} is no layer of quantised_cnn", known, _FORM)
-            decisions += [choices.index(int(item)) for choices, item in zip(_CHOICES, match.groups(), strict=True)]
+                searched = "c24, c36, c48 or c64 stands behind" if self._skeleton.filters else "nothing stands behind"
+                raise UsageError(f"{text!r}: {layer!r} is no layer of quantised_cnn", f"{known} {searched}.", _FORM)
+            decisions += [choices.index(item) for choices, item in zip(self._skeleton.choices, values, strict=True)]
         return _architecture(tuple(decisions))
 
     def _named(self, decisions: tuple[int, ...]) -> Architecture:
         return _architecture(decisions)
 
     def factors(self, candidate: Candidate) -> tuple[Candidate, ...]:
-        """Return kernel, format of the activations, format of the weights."""
-        return candidate[:1], candidate[1:3], candidate[3:]
+        """Return kernel, format of the activations, format of the weights, and filters where they are searched."""
+        parts = candidate[:1], candidate[1:3], candidate[3:5], candidate[5:]
+        return parts if self._skeleton.filters else parts[:3]
 
     def of_factors(self, factors: Sequence[Candidate]) -> Candidate:
-        """Return the candidate of a kernel and two formats."""
+        """Return the candidate of a kernel, two formats, and filters where they are searched."""
         return tuple(itertools.chain(*factors))
 
     def stem_blocks(self) -> tuple[NamedBlock, ...]:
@@ -141,12 +159,13 @@ class QuantisedCnn(ChainSpace):
     def layer_blocks(self, number: int, candidate: Candidate, before: TensorSpec) -> tuple[NamedBlock, ...]:
         """Return a layer's convolution with what belongs to it, and its quantiser."""
         layer, name = _layer(candidate), number + 1
-        conv = _conv(self._skeleton, number, layer.kernel, layer.weights, before.bits)
-        return (f"conv{name}", conv), (f"activations{name}", _quantiser(self._skeleton, number, layer.activations))
+        conv = _conv(self._skeleton, number, layer.kernel, layer.weights, before, layer.filters)
+        rounding = _quantiser(self._skeleton, number, layer.activations, layer.filters)
+        return (f"conv{name}", conv), (f"activations{name}", rounding)
 
     def head_blocks(self, before: TensorSpec) -> tuple[NamedBlock, ...]:
         """Return the head."""
-        return (("head", _head(self._skeleton, before.bits)),)
+        return (("head", _head(self._skeleton, before)),)
 
     def module(self, architecture: Architecture, seed: int = 0, ste: Ste = "identity") -> GraphModule:
         """Return the network as a module in training mode with seeded weights; `ste` is the gradient of rounding."""
@@ -155,7 +174,10 @@ class QuantisedCnn(ChainSpace):
         return to_module(self.graph(architecture), seed=seed, ste=ste)
 
     def blocks(self) -> tuple[Block, ...]:
-        """Return 666 blocks: convolutions by layer, kernel, weights and bits they read, quantisers, heads."""
+        """Return 666 blocks: convolutions by layer, kernel, weights and bits they read, quantisers, heads.
+
+        9,849 where filters are searched.
+        """
         return _blocks(self._skeleton)
 
 
@@ -166,6 +188,7 @@ class _Skeleton:
     width: int
     pool: int
     normalise: int
+    filters: int
     resolution: int
     classes: int
     batch: int
@@ -175,26 +198,41 @@ class _Skeleton:
         """Return the type of the picture."""
         return TensorSpec((self.batch, 3, self.resolution, self.resolution))
 
-    def result(self, layer: int, bits: int = 32) -> TensorSpec:
+    @property
+    def choices(self) -> tuple[tuple[int, ...], ...]:
+        """Return what the decisions of a layer choose from."""
+        return _CHOICES if self.filters else _CHOICES[:-1]
+
+    def result(self, layer: int, filters: int | None, bits: int = 32) -> TensorSpec:
         """Return the type of a layer's result (-1: the picture), every second layer halving the resolution."""
         if layer < 0:
             return TensorSpec(self.input.shape, bits)
         side = self.resolution >> (layer + 1) // 2
-        return TensorSpec((self.batch, self.width * _WIDTHS[layer], side, side), bits)
+        channels = self.width * _WIDTHS[layer] * (filters or FILTERS[-1]) // FILTERS[-1]
+        return TensorSpec((self.batch, channels, side, side), bits)
 
+    def results(self, layer: int) -> list[TensorSpec]:
+        """Return the types that a layer's result may have when it is rounded."""
+        if layer < 0:
+            return [self.result(layer, None, IMAGE.bits)]
+        low_bits = sorted({form.bits for form in FORMATS})
+        return [self.result(layer, *item) for item in itertools.product(self.parts, low_bits)]
 
-_CARDINALITIES = tuple(map(len, _CHOICES)) * len(_WIDTHS)
+    @property
+    def parts(self) -> tuple[int | None, ...]:
+        """Return the numbers of filters to choose from, or None alone."""
+        return FILTERS if self.filters else (None,)
 
 
 @lru_cache(maxsize=256)
 def _layer(candidate: Candidate) -> Layer:
-    values = [choices[item] for choices, item in zip(_CHOICES, candidate, strict=True)]
-    return Layer(values[0], FixedPoint(*values[1:3]), FixedPoint(*values[3:5]))
+    values = [choices[item] for choices, item in zip(_CHOICES, candidate, strict=False)]
+    return Layer(values[0], FixedPoint(*values[1:3]), FixedPoint(*values[3:5]), *values[5:])
 
 
 @lru_cache(maxsize=1 << 15)
 def _layers(decisions: tuple[int, ...]) -> tuple[Layer, ...]:
-    return tuple(map(_layer, split_by(decisions, (len(_CHOICES),) * len(_WIDTHS))))
+    return tuple(map(_layer, split_by(decisions, (len(decisions) // len(_WIDTHS),) * len(_WIDTHS))))
 
 
 @lru_cache(maxsize=1 << 15)
@@ -205,33 +243,34 @@ def _architecture(decisions: tuple[int, ...]) -> Architecture:
 @lru_cache(maxsize=16)
 def _blocks(skeleton: _Skeleton) -> tuple[Block, ...]:
     found = [_image(skeleton)]
-    low_bits = sorted({form.bits for form in FORMATS})
     for i in range(len(_WIDTHS)):
-        for kernel, weights, bits in itertools.product(KERNELS, FORMATS, low_bits if i else [IMAGE.bits]):
-            found.append(_conv(skeleton, i, kernel, weights, bits))
-        found += [_quantiser(skeleton, i, form) for form in FORMATS]
-    return (*found, *(_head(skeleton, bits) for bits in low_bits))
+        searched = itertools.product(KERNELS, FORMATS, skeleton.results(i - 1), skeleton.parts)
+        found += [_conv(skeleton, i, *item) for item in searched]
+        found += [_quantiser(skeleton, i, *item) for item in itertools.product(FORMATS, skeleton.parts)]
+    found += [_head(skeleton, before) for before in skeleton.results(len(_WIDTHS) - 1)]
+    return tuple(dict.fromkeys(found))  # layers of equal resolution may have as many channels
 
 
-@lru_cache(maxsize=16)
 def _image(skeleton: _Skeleton) -> Block:
-    return _rounding(skeleton.input, skeleton.result(-1, IMAGE.bits), IMAGE)
+    return _rounding(skeleton.input, skeleton.result(-1, None, IMAGE.bits), IMAGE)
+
+
+def _quantiser(skeleton: _Skeleton, layer: int, form: FixedPoint, filters: int | None) -> Block:
+    return _rounding(skeleton.result(layer, filters), skeleton.result(layer, filters, form.bits), form)
 
 
 @lru_cache(maxsize=1024)
-def _quantiser(skeleton: _Skeleton, layer: int, form: FixedPoint) -> Block:
-    return _rounding(skeleton.result(layer), skeleton.result(layer, form.bits), form)
-
-
 def _rounding(before: TensorSpec, after: TensorSpec, form: FixedPoint) -> Block:
     operator = Operator("quantise", "quantise", ("in0",), before, after, fraction_bits=form.fraction_bits)
     return Block(f"quantise{form}", (before,), (operator,))
 
 
 @lru_cache(maxsize=1 << 14)
-def _conv(skeleton: _Skeleton, layer: int, kernel: int, weights: FixedPoint, bits: int) -> Block:
+def _conv(
+    skeleton: _Skeleton, layer: int, kernel: int, weights: FixedPoint, before: TensorSpec, filters: int | None
+) -> Block:
     """Return convolution, normalisation, ReLU and pooling, where there are any; a maximum is rounded after all."""
-    before, after = skeleton.result(layer - 1, bits), skeleton.result(layer)
+    after = skeleton.result(layer, filters)
     halving = layer % 2
     pooled = halving and skeleton.pool
     full = TensorSpec((*after.shape[:2], *before.shape[2:])) if pooled else after
@@ -261,14 +300,13 @@ def _conv(skeleton: _Skeleton, layer: int, kernel: int, weights: FixedPoint, bit
 
 
 @lru_cache(maxsize=128)
-def _head(skeleton: _Skeleton, bits: int) -> Block:
-    spec = skeleton.result(len(_WIDTHS) - 1, bits)
-    flat = TensorSpec((skeleton.batch, prod(spec.shape[1:])), bits)
+def _head(skeleton: _Skeleton, before: TensorSpec) -> Block:
+    flat = TensorSpec((skeleton.batch, prod(before.shape[1:])), before.bits)
     hidden, out = TensorSpec((skeleton.batch, 16 * skeleton.width)), TensorSpec((skeleton.batch, skeleton.classes))
     operators = (
-        Operator("flatten", "flatten", ("in0",), spec, flat),
+        Operator("flatten", "flatten", ("in0",), before, flat),
         Operator("hidden", "linear", ("flatten",), flat, hidden, bias=True),
         Operator("relu", "relu", ("hidden",), hidden, hidden),
         Operator("classifier", "linear", ("relu",), hidden, out, bias=True),
     )
-    return Block("head", (spec,), operators)
+    return Block("head", (before,), operators)

@@ -36,9 +36,14 @@ OPTIONS = {
 MOST_BLOCKS = 60
 
 
-@pytest.fixture(scope="module", params=plugins.names("search_spaces"))
+#: Options that make another space of one: it keeps the contract as well.
+MORE = {"quantised_cnn_filters": ("quantised_cnn", {"width": 16, "resolution": 16, "filters": 1})}
+
+
+@pytest.fixture(scope="module", params=[*plugins.names("search_spaces"), *MORE])
 def space(request):
-    return plugins.load("search_spaces", request.param, SearchSpace)(**OPTIONS.get(request.param, {}))
+    name, options = MORE.get(request.param, (request.param, OPTIONS.get(request.param, {})))
+    return plugins.load("search_spaces", name, SearchSpace)(**options)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from search_spaces.quantised_cnn import QuantisedCnn
 SPACES = {
     "quantised_cnn": QuantisedCnn(),
     "pooled": QuantisedCnn(width=8, pool=1, normalise=0),
+    "filters": QuantisedCnn(width=16, filters=1),
     "mobilenet": Mobilenet(),
 }
 

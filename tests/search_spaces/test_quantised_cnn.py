@@ -26,12 +26,13 @@ from search_spaces._quantiser_torch import set_quantised
 from search_spaces._recipe import to_onnx_and_recipe, to_recipe
 from search_spaces._torch import read_weights, to_module
 from search_spaces._weights import make_weights
-from search_spaces.quantised_cnn import FORMATS, Layer, QuantisedCnn
+from search_spaces.quantised_cnn import FILTERS, FORMATS, Layer, QuantisedCnn
 
 SPACE = QuantisedCnn()
 SMALL = QuantisedCnn(width=4, resolution=16, classes=3)
 POOLED = QuantisedCnn(width=4, resolution=16, classes=3, pool=1)
 BARE = QuantisedCnn(width=4, resolution=16, classes=3, normalise=0)
+FILTERED = QuantisedCnn(width=16, resolution=16, classes=3, filters=1)
 DECISIONS = st.tuples(*[st.integers(0, n - 1) for n in SPACE.cardinalities])
 MIXED = "k3a1.3w1.6+k5a3.6w1.3+k1a1.1w3.1+k7a3.3w3.6+k3a1.6w1.1+k5a3.1w3.3"
 
@@ -148,6 +149,57 @@ def test_layers_are_what_the_text_says(decisions):
     assert all(isinstance(layer, Layer) and {layer.activations, layer.weights} <= set(FORMATS) for layer in layers)
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.tuples(*[st.integers(0, n - 1) for n in FILTERED.cardinalities]))
+def test_layers_with_filters_are_what_the_text_says(decisions):
+    architecture = FILTERED.architecture(decisions)
+    layers = FILTERED.layers(architecture)
+    assert architecture.text == "quantised_cnn:" + "+".join(map(str, layers))
+    assert FILTERED.parse(architecture.text) == architecture
+    assert {layer.filters for layer in layers} <= set(FILTERS)
+    for candidate in FILTERED.split(architecture):
+        assert FILTERED.of_factors(FILTERED.factors(candidate)) == candidate
+        assert FILTERED.factors(candidate)[3] == candidate[5:]
+    graph = FILTERED.graph(architecture)
+    full = [16, 16, 32, 32, 64, 64]
+    shapes = [call.block.output.shape[1] for call in graph.calls if call.name.startswith("conv")]
+    assert shapes == [n * layer.filters // 64 for n, layer in zip(full, layers, strict=True)]
+
+
+def test_networks_with_all_filters_are_those_of_the_space_without():
+    plain = QuantisedCnn(width=16, resolution=16, classes=3)
+    with_all = "+".join(f"{layer}c64" for layer in MIXED.split("+"))
+    filtered = FILTERED.graph(FILTERED.parse(with_all))
+    assert [call.block.key for call in filtered.calls] == [
+        call.block.key for call in plain.graph(plain.parse(MIXED)).calls
+    ]
+
+
+def test_multiply_adds_of_filters_by_hand():
+    """6 of 16 channels in the first layers, 18 of 32 (36 in 64) in the next, 48 of 64 (48 in 64) in the last."""
+    text = "+".join(f"k1a1.6w1.6c{n}" for n in (24, 24, 36, 36, 48, 48))
+    rows = conv_rows(FILTERED.graph(FILTERED.parse(text)))
+    pixels, channels = [16 * 16, 8 * 8, 8 * 8, 4 * 4, 4 * 4, 2 * 2], [3, 6, 6, 18, 18, 48, 48]
+    expected = [a * b * n for a, b, n in zip(channels, channels[1:], pixels, strict=False)]
+    assert [row["macs"] for row in rows] == expected
+
+
+def test_blocks_of_filters():
+    blocks = FILTERED.blocks()
+    assert len(set(blocks)) == len(blocks) == 9849
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        assert {call.block for call in FILTERED.graph(FILTERED.sample(rng)).calls} <= set(blocks)
+
+
+@pytest.mark.parametrize(
+    ("space", "layer"), [(SMALL, "k3a1.3w1.6c24"), (FILTERED, "k3a1.3w1.6"), (FILTERED, "k3a1.3w1.6c32")]
+)
+def test_filters_are_written_exactly_where_they_are_searched(space, layer):
+    with pytest.raises(UsageError, match="no layer of quantised_cnn"):
+        space.parse("+".join([layer] * 6))
+
+
 def test_text_by_hand():
     assert SPACE.parse(MIXED).decisions[:10] == (1, 0, 1, 0, 2, 2, 1, 2, 0, 1)
     assert str(SPACE.layers(SPACE.parse(MIXED))[1]) == "k5a3.6w1.3"
@@ -163,7 +215,17 @@ def test_other_layers_are_refused(layer):
 
 
 @pytest.mark.parametrize(
-    "options", [{"width": 0}, {"resolution": 12}, {"pool": 2}, {"normalise": -1}, {"classes": 0}, {"batch": -1}]
+    "options",
+    [
+        {"width": 0},
+        {"resolution": 12},
+        {"pool": 2},
+        {"normalise": -1},
+        {"filters": 2},
+        {"filters": 1, "width": 24},
+        {"classes": 0},
+        {"batch": -1},
+    ],
 )
 def test_bad_options_are_refused(options):
     with pytest.raises(UsageError, match="quantised_cnn"):

@@ -14,7 +14,7 @@ from search_spaces._sub_space import SubSpace
 from search_spaces.mobilenet import Mobilenet
 from search_spaces.quantised_cnn import QuantisedCnn
 
-SPACES = {"quantised_cnn": QuantisedCnn(), "mobilenet": Mobilenet()}
+SPACES = {"quantised_cnn": QuantisedCnn(), "mobilenet": Mobilenet(), "filters": QuantisedCnn(filters=1)}
 
 
 @st.composite
@@ -26,11 +26,12 @@ def networks(draw, most=4):
 
 
 def test_whole_spaces():
-    quantised, mobile = (space.whole() for space in SPACES.values())
+    quantised, mobile, filters = (space.whole() for space in SPACES.values())
     assert [len(layer) for layer in quantised.layers] == [144] * 6
     assert (quantised.candidates, quantised.networks) == (864, 144**6)
     assert [len(layer) for layer in mobile.layers] == [6] * 21
     assert (mobile.candidates, mobile.networks) == (126, 6**21)
+    assert (filters.candidates, filters.networks) == (6 * 576, 576**6)
 
 
 @given(networks(most=2))
@@ -99,7 +100,8 @@ def test_merging_by_factor_is_the_closure_under_exchanging_factors(drawn):
         columns = [{*column} for column in zip(*map(space.factors, layer), strict=True)]
         assert {space.factors(item) for item in combined} == set(itertools.product(*columns))
         assert all(space.of_factors(space.factors(item)) == item for item in combined)
-    corners = [space.of_layers(layer[i % len(layer)] for layer in merged.layers) for i in range(144)]
+    most = max(map(len, merged.layers))
+    corners = [space.of_layers(layer[i % len(layer)] for layer in merged.layers) for i in range(most)]
     assert merge(space, corners, "factor") == merged
 
 
