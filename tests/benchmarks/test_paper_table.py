@@ -52,15 +52,17 @@ def test_rows_have_both_rewards_and_the_published_figures_beside(tables, monkeyp
     monkeypatch.setattr(paper_table, "EPISODES", 12)
     monkeypatch.setattr(paper_table, "LABELS", 20)
     monkeypatch.setattr(paper_table, "cores", lambda: 1)
-    values = run(tables, 1)
+    values = run(tables, 1, rewards=("paper", "strict", "none"))
     rows = {(row["score"], row["reward"]): row["devices"] for row in values["blocks"][0]["rows"]}
     assert {name for name, _ in rows} == {"a", "rank fusion of all", "fusion indicator of all", "forest"}
-    assert {reward for _, reward in rows} == {"paper", "none"}
+    assert {reward for _, reward in rows} == {"paper", "strict", "none"}
+    assert rows["fusion indicator of all", "strict"]["Pixel 3"]["published_accuracy"] == 93.80
     assert rows["fusion indicator of all", "paper"]["Pixel 3"]["published_accuracy"] == 93.80
     assert rows["fusion indicator of all", "none"]["Edge GPU"]["published_accuracy"] == 93.44
     assert rows["forest", "paper"]["Edge GPU"]["published_accuracy"] is None
     assert values["blocks"][0]["oracle_accuracy"]["Pixel 3"] <= max(tables.test.values())
-    assert "published" in values and paper_table._text(values)
+    text = paper_table._text(values)
+    assert "published" in values and all(f"forest{end} " in text for end in ("", ", strict", ", no R_LAT"))
 
 
 def test_named_fusions_stand_where_all_their_columns_are(tables):
