@@ -63,7 +63,8 @@ def _energy_doubt(energy: Energy | None) -> str | None:
 def _pace_doubt(answer: Answer) -> str | None:
     if answer.stop != "slowed":
         return None
-    return f"slowed: {answer.slowed_blocks} blocks of calls ran while the processor was not at its full pace"
+    blocks = f"{answer.slowed_blocks} blocks of calls ran while the processor was not at its full pace"
+    return f"slowed: {blocks} (they count where the device's config says pace_wait_s = 0)"
 
 
 def _latency_readings(answer: Answer) -> tuple[Reading, ...]:
