@@ -166,10 +166,10 @@ def main() -> int:
     parser.add_argument("--rewards", default="paper,none", help=f"of {', '.join(REWARDS)}")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args()
-    tables = load(reference_folder(), chosen.scores)
     rewards = tuple(chosen.rewards.split(","))
     if not set(rewards) <= set(REWARDS):
         parser.error(f"--rewards are some of {', '.join(REWARDS)}")
+    tables = load(reference_folder(), chosen.scores)
     values = run(tables, chosen.seeds, chosen.largest, rewards)
     print(json.dumps(answer(values, 0), indent=2) if chosen.json else _text(values))
     return 0

@@ -40,7 +40,7 @@ _CHOICES = (KERNELS, INTEGER_BITS, FRACTION_BITS, INTEGER_BITS, FRACTION_BITS, F
 _WIDTHS = (1, 1, 2, 2, 4, 4)
 IMAGE = FixedPoint(8, 8)
 _LAYER = re.compile(r"k([1357])a([13])\.([136])w([13])\.([136])(?:c(24|36|48|64))?")
-_FORM = "Write for instance " + "+".join(["k3a1.3w1.6", "k5a3.6w1.3", "k1a1.1w3.1"] * 2)
+_EXAMPLE = ("k3a1.3w1.6", "k5a3.6w1.3", "k1a1.1w3.1") * 2
 
 
 class Layer(NamedTuple):
@@ -125,18 +125,18 @@ class QuantisedCnn(ChainSpace):
         Where filters are searched they stand behind: `k3a1.3w1.6c48`.
         """
         layers = text.strip().removeprefix("quantised_cnn:").split("+")
+        searched = "c48" if self._skeleton.filters else ""
+        form = "Write for instance " + "+".join(layer + searched for layer in _EXAMPLE)
         if len(layers) != len(_WIDTHS):
-            raise UsageError(
-                f"{text!r} is no network of quantised_cnn", "Six layers joined by '+' are expected.", _FORM
-            )
+            raise UsageError(f"{text!r} is no network of quantised_cnn", "Six layers joined by '+' are expected.", form)
         decisions: list[int] = []
         for layer in layers:
             match = _LAYER.fullmatch(layer)
             values = [int(item) for item in match.groups() if item is not None] if match else []
             if len(values) != len(self._skeleton.choices):
                 known = "Kernels are 1, 3, 5 or 7, integer bits 1 or 3, fraction bits 1, 3 or 6."
-                searched = "c24, c36, c48 or c64 stands behind" if self._skeleton.filters else "nothing stands behind"
-                raise UsageError(f"{text!r}: {layer!r} is no layer of quantised_cnn", f"{known} {searched}.", _FORM)
+                behind = "Behind them stands c24, c36, c48 or c64." if searched else "Nothing stands behind them."
+                raise UsageError(f"{text!r}: {layer!r} is no layer of quantised_cnn", f"{known} {behind}", form)
             decisions += [choices.index(item) for choices, item in zip(self._skeleton.choices, values, strict=True)]
         return _architecture(tuple(decisions))
 
@@ -224,7 +224,7 @@ class _Skeleton:
         return FILTERS if self.filters else (None,)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _layer(candidate: Candidate) -> Layer:
     values = [choices[item] for choices, item in zip(_CHOICES, candidate, strict=False)]
     return Layer(values[0], FixedPoint(*values[1:3]), FixedPoint(*values[3:5]), *values[5:])

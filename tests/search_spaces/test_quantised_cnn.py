@@ -196,8 +196,9 @@ def test_blocks_of_filters():
     ("space", "layer"), [(SMALL, "k3a1.3w1.6c24"), (FILTERED, "k3a1.3w1.6"), (FILTERED, "k3a1.3w1.6c32")]
 )
 def test_filters_are_written_exactly_where_they_are_searched(space, layer):
-    with pytest.raises(UsageError, match="no layer of quantised_cnn"):
+    with pytest.raises(UsageError, match="no layer of quantised_cnn") as refused:
         space.parse("+".join([layer] * 6))
+    assert space.parse(str(refused.value.remedy).removeprefix("Write for instance "))
 
 
 def test_text_by_hand():
