@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import paper_table
-from benchmarks.paper_table import SPACE, Tables, blocks_of, computed, methods, run
+from benchmarks.paper_table import COUNTED, SPACE, Tables, blocks_of, computed, methods, run
 from hilnas.errors import BadFile
 
 CELLS = [cell.text for cell in SPACE.sample_distinct(400, seed=0)]
@@ -72,6 +72,10 @@ def test_named_fusions_stand_where_all_their_columns_are(tables):
     assert {"rank fusion of flow and skips", "fusion indicator of flow and skips"} <= both.keys()
     assert not [name for name in one if "flow and skips" in name]
     assert not [name for name in both if "the paper's four" in name]
+    tabled = [f"freerea {name}" for name in ("logsynflow", "naswot", "nregions", "synflow")]
+    six = methods(tables, dict.fromkeys([*tabled, *COUNTED], values), frozenset(values))
+    assert {"rank fusion of tables and counts", "fusion indicator of tables and counts"} <= six.keys()
+    assert not [name for name in both if "tables and counts" in name]
 
 
 def test_the_largest_block_alone(tables, monkeypatch):
