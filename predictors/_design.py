@@ -25,11 +25,11 @@ class _View:
     columns: dict[int, Array] = field(default_factory=dict)
 
     def crossed(self, places: Sequence[int]) -> Array:
-        """Return the covariances of every network with some of them, shape (5, n, len(places))."""
+        """Return the covariances of every network with some of them, shape (6, n, len(places))."""
         return products(self.rows, self.rows.take(places), self.mode, (self.base, self.base[list(places)]))
 
     def column(self, place: int) -> Array:
-        """Return the covariances of every network with one of them, shape (5, n)."""
+        """Return the covariances of every network with one of them, shape (6, n)."""
         if place not in self.columns:
             self.columns[place] = self.crossed([place])[:, :, 0]
         return self.columns[place]

@@ -1,16 +1,16 @@
 """Gaussian processes of a network's time, averaged over which graph a device runs and how far each view is trusted.
 
 A time is modelled relative to a base (what other devices, or sums of features, say), so that errors are relative:
-y / base = f + noise. f is a sum of five independent parts, each with a scale of its own: a constant, other devices'
-times, features of the graph that runs, decisions, and pairs of decisions. With ten measurements no scale can be
-fitted; many are drawn instead and weighted by their evidence (Rasmussen and Williams 2006, Eq. 2.30), the more so the
-better they explain the other devices from each other.
+y / base = f + noise. f is a sum of six independent parts, each with a scale of its own: a constant, other devices'
+times, features of the graph that runs, the kernels a runtime may make of it, decisions, and pairs of decisions. With
+ten measurements no scale can be fitted; many are drawn instead and weighted by their evidence (Rasmussen and Williams
+2006, Eq. 2.30), the more so the better they explain the other devices from each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,13 @@ from scipy.special import logsumexp
 
 Array = NDArray[np.float64]
 
-PARTS = ("constant", "sources", "features", "decisions", "pairs")
+PARTS = ("constant", "sources", "features", "kernels", "decisions", "pairs")
 #: Scales are drawn evenly in their logarithm; a part may be left out, with this probability.
-_LOWEST = (0.3, 0.03, 0.03, 0.01, 0.003)
-_HIGHEST = (3.0, 6.0, 6.0, 0.5, 0.2)
-_LEFT_OUT = (0.0, 0.25, 0.15, 0.4, 0.5)
+_LOWEST = (0.3, 0.03, 0.03, 0.03, 0.01, 0.003)
+_HIGHEST = (3.0, 6.0, 6.0, 2.0, 0.5, 0.2)
+_LEFT_OUT = (0.0, 0.25, 0.15, 0.3, 0.4, 0.5)
 _NOISE = (0.004, 0.15)
-_N_SETTINGS = 400
+_N_SETTINGS = 800
 _ALMOST_NOTHING = 1e-3
 #: So many settings a graph are kept; the others weigh next to nothing.
 _KEPT = 12
@@ -38,13 +38,15 @@ _ROWS = 2048
 class Rows:
     """Networks as the model sees them, for each graph a runtime may run (the first axis of all but `decisions`).
 
-    base (modes, n); sources (modes, n, k) and features (modes, n, d), scaled so that a row's product with itself is
-    about 1; decisions (n, e), scaled so that two networks' product is the share of decisions they have in common.
+    base (modes, n); sources (modes, n, k), features (modes, n, d) and kernels (modes, n, c), scaled so that a row's
+    product with itself is about 1; decisions (n, e), scaled so that two networks' product is the share of decisions
+    they have in common.
     """
 
     base: Array
     sources: Array
     features: Array
+    kernels: Array
     decisions: Array
 
     def __len__(self) -> int:
@@ -53,7 +55,10 @@ class Rows:
     def take(self, places: Sequence[int] | slice) -> Rows:
         """Return some of the networks."""
         where = places if isinstance(places, slice) else list(places)
-        return Rows(self.base[:, where], self.sources[:, where], self.features[:, where], self.decisions[where])
+        base, sources, features, kernels = (
+            item[:, where] for item in (self.base, self.sources, self.features, self.kernels)
+        )
+        return Rows(base, sources, features, kernels, self.decisions[where])
 
     def join(self, others: Rows) -> Rows:
         """Return these networks and then the others."""
@@ -66,11 +71,17 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """Scales of PARTS, shape (m, 5), noise (m,) and the logarithm of how likely each is beforehand (m,)."""
+    """Scales of PARTS, shape (m, 6), noise (m,) and the logarithm of how likely each is beforehand (m,)."""
 
     scales: Array
     noise: Array
     log_prior: Array
+
+    def without(self, part: str) -> Settings:
+        """Return the same settings with one of PARTS left out."""
+        scales = self.scales.copy()
+        scales[:, PARTS.index(part)] = _ALMOST_NOTHING
+        return replace(self, scales=scales)
 
 
 def draw_settings(seed: int) -> Settings:
@@ -85,12 +96,13 @@ def draw_settings(seed: int) -> Settings:
 
 
 def products(first: Rows, second: Rows, mode: int, bases: tuple[Array, Array]) -> Array:
-    """Return the covariance of each part at scale 1 between networks, shape (5, n, m), relative to their bases."""
+    """Return the covariance of each part at scale 1 between networks, shape (6, n, m), relative to their bases."""
     shared = first.decisions @ second.decisions.T
     parts = [
         np.ones_like(shared),
         first.sources[mode] @ second.sources[mode].T,
         first.features[mode] @ second.features[mode].T,
+        first.kernels[mode] @ second.kernels[mode].T,
         shared,
         shared**2,
     ]
@@ -151,24 +163,24 @@ class Stage:
         return self._means(crossed, base), relative * (base * self.scale_s) ** 2
 
     def terms(self, rows: Rows, base: Array) -> Array:
-        """Return the terms of the means, shape (m, 1 + sources + 3, n): constant, each source, the further parts."""
+        """Return the terms of the means, shape (m, 1 + sources + 4, n): constant, each source, the further parts."""
         covariances = products(rows, self.measured, self.mode, (base, self.base))
         parts = np.einsum("mg,gij,mj->mgi", self.scales**2, covariances, self.weights) * base
         weights = (self.weights / self.base) @ self.measured.sources[self.mode] * self.scales[:, [1]] ** 2
         sources = weights[:, :, None] * rows.sources[self.mode].T
         return np.asarray(np.concatenate([parts[:, :1], sources, parts[:, 2:]], axis=1) * self.scale_s)
 
-    def leave_one_out(self) -> tuple[Array, Array]:
-        """Return for each measured network the mean and the standard deviation of a model that has not seen it.
+    def leave_one_out(self) -> tuple[Array, Array, Array]:
+        """Return for each measured network what each setting says that has not seen it, shape (m, n) each.
 
-        Seconds, shape (n,), averaged over the settings (Rasmussen and Williams 2006, Eq. 5.12).
+        Mean in seconds, variance in square seconds (Rasmussen and Williams 2006, Eq. 5.12), and the logarithm of the
+        setting's weight without the network: its evidence less what the network adds to it (Eq. 5.10).
         """
         diagonal = (self.roots**2).sum(axis=2)
-        relative = self.relative - self.weights / diagonal
+        error = self.weights / diagonal
         unit = self.base * self.scale_s
-        mean = self.shares @ relative
-        variance = self.shares @ (1 / diagonal + (relative - mean) ** 2)
-        return mean * unit, np.sqrt(variance) * unit
+        added = 0.5 * (np.log(diagonal) - error**2 * diagonal) - np.log(unit)
+        return (self.relative - error) * unit, unit**2 / diagonal, self.log_weights[:, None] - added
 
     def _crossed(self, rows: Rows, base: Array) -> Array:
         """Return the covariance by every setting of networks with the measured ones, shape (m, n, measured)."""
@@ -179,9 +191,9 @@ class Stage:
 
 
 def own_products(rows: Rows, mode: int, base: Array) -> Array:
-    """Return the variance of each part at scale 1 of every network, shape (5, n), relative to its base."""
+    """Return the variance of each part at scale 1 of every network, shape (6, n), relative to its base."""
     shared = (rows.decisions**2).sum(axis=1)
-    sums = [(part[mode] ** 2).sum(axis=1) for part in (rows.sources, rows.features)]
+    sums = [(part[mode] ** 2).sum(axis=1) for part in (rows.sources, rows.features, rows.kernels)]
     return np.stack([np.ones_like(shared), *sums, shared, shared**2]) / base**2
 
 
@@ -235,16 +247,20 @@ class Mixture:
         ]
 
     def leave_one_out(self) -> tuple[Array, Array]:
-        """Return mean and standard deviation, in seconds, of models that have not seen each measured network."""
-        found = [last.leave_one_out() for _, last in self._stages]
-        mean = self.mode_weights @ np.stack([item[0] for item in found])
-        variance = self.mode_weights @ np.stack([item[1] ** 2 + (item[0] - mean) ** 2 for item in found])
-        return mean, np.sqrt(variance)
+        """Return mean and standard deviation, in seconds, of models that have not seen each measured network.
+
+        Nor have the weights of settings and graphs; only the base of the second fit has.
+        """
+        found = zip(*(last.leave_one_out() for _, last in self._stages), strict=True)
+        means, variances, log_weights = (np.concatenate(item) for item in found)
+        shares = np.exp(log_weights - logsumexp(log_weights, axis=0))
+        mean = (shares * means).sum(axis=0)
+        return mean, np.sqrt((shares * (variances + (means - mean) ** 2)).sum(axis=0))
 
     def contributions(self, rows: Rows) -> Array:
         """Return which share of the spread of predictions over networks each source and the further parts bring.
 
-        Shape (sources + 3,): covariance of a term with the sum, over the sum's variance; they and the constant's add
+        Shape (sources + 4,): covariance of a term with the sum, over the sum's variance; they and the constant's add
         to 1.
         """
         terms = sum(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilnas.records import Architecture, canonical_json
+from predictors._graph_features import MODES
 from predictors._mixture import Rows, Settings, draw_settings, log_evidence, products
 from predictors._sources import Source, source_space
 from predictors._surrogates import Surrogate, fit_surrogate, views_of_rows
@@ -30,21 +31,41 @@ _BELIEVED = 0.3
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Surrogates of the sources, the scale of every feature, and settings weighted by what explains the sources."""
+    """Surrogates of the sources, scales of what the model sees, and settings weighted by what explains the sources."""
 
     views: Views
     surrogates: tuple[Surrogate, ...]
     feature_scale: Array
+    kernel_scale: Array
     decision_scale: float
     settings: Settings
 
-    def rows(self, architectures: Sequence[Architecture]) -> Rows:
-        """Return the networks as the model sees them."""
-        return self.rows_of(*views_of_rows(self.views, architectures))
+    def rows(self, architectures: Sequence[Architecture], without: str = "") -> Rows:
+        """Return the networks as the model sees them, one source left out where it is named."""
+        features, decisions = views_of_rows(self.views, architectures)
+        return self.rows_of(features, self.views.matrix("kernels", architectures), decisions, without)
 
-    def rows_of(self, features: Array, decisions: Array) -> Rows:
-        """Return the networks of features (n, modes, d) and decisions (n, e) as the model sees them."""
-        return _rows(features, decisions, self.surrogates, self.feature_scale, self.decision_scale)
+    def rows_of(self, features: Array, kernels: Array, decisions: Array, without: str = "") -> Rows:
+        """Return the networks of features (n, modes, d), kernels (n, c) and decisions (n, e) as the model sees them."""
+        scaled = (features * self.feature_scale).transpose(1, 0, 2)
+        # Who fuses kernels has first left out what need not run.
+        fused = np.zeros((len(MODES), *kernels.shape))
+        fused[MODES.index("live")] = kernels * self.kernel_scale
+        told = [item.relative(features, decisions) for item in self.surrogates if item.name != without]
+        if told:
+            relative = np.stack(told, axis=2)
+            base = relative.mean(axis=2)
+        else:
+            base = scaled.mean(axis=2)
+            base = base / np.maximum(base.mean(axis=1, keepdims=True), 1e-300)
+            relative = np.zeros((*base.shape, 0))
+        return Rows(
+            np.maximum(base, _LEAST_BASE),
+            relative / np.sqrt(max(1, len(told))),
+            scaled,
+            fused,
+            decisions * self.decision_scale,
+        )
 
 
 def prepare(space: SearchSpace, sources: Sequence[Mapping[str, Any]], seed: int) -> Prepared:
@@ -71,12 +92,11 @@ def _prepare(space: SearchSpace, sources: Sequence[tuple[Source, SearchSpace]], 
     surrogates = tuple(
         fit_surrogate(source, own, views_of(own), own.reference == space.reference, seed) for source, own in sources
     )
-    features, decisions = views_of_rows(views, reference_networks(space, seed))
-    scale = np.sqrt((features**2).mean(axis=(0, 1)))
-    varies = features.reshape(-1, features.shape[-1]).std(axis=0) > 1e-9 * np.maximum(scale, 1e-300)
-    feature_scale = np.where(varies, 1 / np.maximum(scale, 1e-300), 0.0) / np.sqrt(max(1, varies.sum()))
+    reference = reference_networks(space, seed)
+    features, decisions = views_of_rows(views, reference)
     decision_scale = 1 / np.sqrt((decisions**2).sum(axis=1).mean())
-    prepared = Prepared(views, surrogates, feature_scale, float(decision_scale), draw_settings(seed))
+    scales = _scale(features.reshape(-1, features.shape[-1])), _scale(views.matrix("kernels", reference))
+    prepared = Prepared(views, surrogates, *scales, float(decision_scale), draw_settings(seed))
     same = [source for source, own in sources if own.reference == space.reference]
     return replace(prepared, settings=_weighted(prepared, same, seed))
 
@@ -88,17 +108,11 @@ def reference_networks(space: SearchSpace, seed: int) -> list[Architecture]:
     return [item for item, live in zip(drawn, views_of(space).connected(drawn), strict=True) if live]
 
 
-def _rows(
-    features: Array, decisions: Array, surrogates: Sequence[Surrogate], feature_scale: Array, decision_scale: float
-) -> Rows:
-    scaled = (features * feature_scale).transpose(1, 0, 2)
-    if not surrogates:
-        base = scaled.mean(axis=2)
-        base = base / np.maximum(base.mean(axis=1, keepdims=True), 1e-300)
-        return Rows(np.maximum(base, _LEAST_BASE), np.zeros((*base.shape, 0)), scaled, decisions * decision_scale)
-    relative = np.stack([item.relative(features, decisions) for item in surrogates], axis=2)
-    base = np.maximum(relative.mean(axis=2), _LEAST_BASE)
-    return Rows(base, relative / np.sqrt(len(surrogates)), scaled, decisions * decision_scale)
+def _scale(rows: Array) -> Array:
+    """Return the scale of every column, shape (d,), at which a row's product with itself is about 1."""
+    scale = np.maximum(np.sqrt((rows**2).mean(axis=0)), 1e-300)
+    varies = rows.std(axis=0) > 1e-9 * scale
+    return np.asarray(np.where(varies, 1 / scale, 0.0) / np.sqrt(max(1, varies.sum())))
 
 
 def _weighted(prepared: Prepared, sources: Sequence[Source], seed: int) -> Settings:
@@ -109,13 +123,11 @@ def _weighted(prepared: Prepared, sources: Sequence[Source], seed: int) -> Setti
     rng = np.random.default_rng(seed)
     total = np.zeros(len(settings.noise))
     for source in sources:
-        others = [item for item in prepared.surrogates if item.name != source.name]
         own = next(item for item in prepared.surrogates if item.name == source.name)
         n = min(_PRACTICE, len(source.architectures))
         for _ in range(_REPEATS):
             places = rng.choice(len(source.architectures), n, replace=False)
-            views = views_of_rows(prepared.views, [source.architectures[i] for i in places])
-            rows = _rows(*views, others, prepared.feature_scale, prepared.decision_scale)
+            rows = prepared.rows([source.architectures[i] for i in places], without=source.name)
             base = rows.base[own.mode]
             relative = source.latency_s[places] / base
             covariances = products(rows, rows, own.mode, (base, base))

@@ -39,6 +39,7 @@ class Views:
 
     connected    1 where the output depends on the input, else 0; shape (n, 1)
     runtime      physical features and kernels of the graph a runtime is left with
+    kernels      the kernels of the graph a runtime is left with alone
     modes        what a runtime has to do, for each graph it may run, one after the other
     costed       how often every block is paid for in each of GRAPHS, one graph after the other
     as_trained   uses of every block (none where graphs are traced) with nothing removed, and the encoding: for
@@ -59,6 +60,7 @@ class Views:
             "runtime": self._runtime,
             "as_trained": self._as_trained,
             "modes": lambda item: mode_features(self._graph(item)).ravel(),
+            "kernels": lambda item: kernel_features(self._graph(item)),
             "costed": self._costed,
             "encoding": space.encode,
             "macs": self._macs,
@@ -118,5 +120,5 @@ class Views:
         return np.array([static_costs(live).macs if live else 0, static_costs(graph).macs], float)
 
 
-#: All five views of every cell of NAS-Bench-201 fit, in about 60 MB.
+#: The views of every cell of NAS-Bench-201 fit, in about 60 MB.
 _MAX_ROWS = 100_000

@@ -15,6 +15,7 @@ from hilnas.records import Architecture
 from predictors import _design
 from predictors._base import Array, Model, Predictor
 from predictors._graph_features import FEATURES, MODES
+from predictors._kernels import KERNEL_FEATURES
 from predictors._mixture import PARTS, Mixture, Rows
 from predictors._prepared import Prepared, prepare, reference_networks
 from predictors._views import Views, views_of
@@ -89,7 +90,9 @@ class Transfer(Predictor):
         live = prepared.views.connected(measured) if len(measured) else np.zeros(0, bool)
         with threadpool_limits(limits=1, user_api="blas"):
             if live.sum() < 2:
-                chosen = _design.choose_first(rows, min(n, _FIRST), reference, prepared.settings, same)
+                # Five networks tell no fusing runtime from another: their kernels would only draw extreme ones.
+                settings = prepared.settings.without("kernels")
+                chosen = _design.choose_first(rows, min(n, _FIRST), reference, settings, same)
                 return [places[i] for i in chosen]
             known = prepared.rows([item for item, is_live in zip(measured, live, strict=True) if is_live])
             mixture = Mixture(known, np.asarray(latency_s, dtype=float)[live], prepared.settings)
@@ -124,7 +127,7 @@ class Transfer(Predictor):
         return {"interval": self._interval_kind(self.coverage), **modes, **self._shares()}
 
     def _inputs(self, views: Views, architectures: Sequence[Architecture]) -> Array:
-        return np.hstack([views.matrix("modes", architectures), views.matrix("encoding", architectures)])
+        return np.hstack([views.matrix(name, architectures) for name in ("modes", "kernels", "encoding")])
 
     def _train(self, inputs: Array, y: Array, choices: Mapping[str, Any]) -> Model:
         mixture = Mixture(self._rows(inputs), y, self._prepare().settings)
@@ -187,8 +190,8 @@ class Transfer(Predictor):
 
     def _rows(self, inputs: Array) -> Rows:
         n = len(MODES) * len(FEATURES)
-        features = inputs[:, :n].reshape(len(inputs), len(MODES), len(FEATURES))
-        return self._prepare().rows_of(features, inputs[:, n:])
+        features, kernels, decisions = np.split(inputs, [n, n + len(KERNEL_FEATURES)], axis=1)
+        return self._prepare().rows_of(features.reshape(-1, len(MODES), len(FEATURES)), kernels, decisions)
 
     def _looked_at(self, candidates: Sequence[Architecture], seen: set[str]) -> list[int]:
         """Return the places of candidates to look at: connected ones, of forms that are not measured."""
