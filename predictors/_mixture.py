@@ -179,7 +179,7 @@ class Stage:
         diagonal = (self.roots**2).sum(axis=2)
         error = self.weights / diagonal
         unit = self.base * self.scale_s
-        added = 0.5 * (np.log(diagonal) - error**2 * diagonal) - np.log(unit)
+        added = 0.5 * (np.log(diagonal / (2 * np.pi)) - error**2 * diagonal) - np.log(unit)
         return (self.relative - error) * unit, unit**2 / diagonal, self.log_weights[:, None] - added
 
     def _crossed(self, rows: Rows, base: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.stats import multivariate_normal, spearmanr
 from hilnas.cli import cli
 from hilnas.errors import UsageError
 from predictors._graph_features import FEATURES, MODES, mode_features
+from predictors._kernels import KERNEL_FEATURES, kernel_features
 from predictors._mixture import Settings, fit_stage, products
 from predictors._prepared import prepare
 from predictors._sources import Source, source_of
@@ -100,6 +102,46 @@ def test_evidence_is_the_density_of_the_times() -> None:
     unit = base * stage.scale_s
     expected = multivariate_normal(cov=covariance * np.outer(unit, unit), allow_singular=True).logpdf(truth)
     assert stage.log_weights[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_has_not_seen_a_network_is_what_the_others_say() -> None:
+    """Weights included: a setting that fits one network alone must not vouch for it."""
+    prepared = prepare(SPACE, [], 0)
+    rows, truth = prepared.rows(POOL[:6]), times("live")[:6]
+    settings = Settings(prepared.settings.scales[:3], prepared.settings.noise[:3], np.zeros(3))
+    base = rows.base[2]
+    stage = fit_stage(2, rows, base, truth, settings)
+    means, variances, log_weights = stage.leave_one_out()
+    unit = base * stage.scale_s
+    parts = products(rows, rows, 2, (base, base)) * np.outer(unit, unit)
+    for m in range(3):
+        noise = (stage.noise[m] ** 2 + 1e-9) * unit**2
+        covariance = np.einsum("g,gij->ij", stage.scales[m] ** 2, parts) + np.diag(noise)
+        for i in range(6):
+            rest = [j for j in range(6) if j != i]
+            inner = covariance[np.ix_(rest, rest)]
+            crossed = np.linalg.solve(inner, covariance[rest, i])
+            assert means[m, i] == pytest.approx(crossed @ truth[rest], rel=1e-6)
+            assert variances[m, i] == pytest.approx(covariance[i, i] - crossed @ covariance[rest, i], rel=1e-6)
+            expected = multivariate_normal(cov=inner, allow_singular=True).logpdf(truth[rest])
+            assert log_weights[m, i] == pytest.approx(expected, abs=1e-5)
+
+
+def test_kernels_explain_a_runtime_that_fuses() -> None:
+    """Conversions between kernels are in no feature of the graph: only the kernels that are left show them."""
+    kernels = np.stack([kernel_features(SPACE.graph(item)) for item in POOL])
+    conversions = kernels[:, [KERNEL_FEATURES.index("pool_to_conv1x1"), KERNEL_FEATURES.index("n_fused_add")]]
+    truth = times("live", n_add=0.0) + conversions @ [1.2e-4, 6e-5]
+    predictor = Transfer(SPACE, sources=SOURCES)
+    chosen = measured(predictor, truth, 30)
+    predictor.fit([POOL[i] for i in chosen], truth[chosen])
+    with_kernels = np.abs(predictor.predict(POOL[200:]).mean_s / truth[200:] - 1).mean()
+    prepared = predictor._prepare()
+    without = prepare(SPACE, SOURCES, 0).settings.without("kernels")
+    predictor._prepared = replace(prepared, settings=without)
+    predictor.fit([POOL[i] for i in chosen], truth[chosen])
+    assert with_kernels < 0.7 * np.abs(predictor.predict(POOL[200:]).mean_s / truth[200:] - 1).mean()
+    assert predictor.parameters()["part kernels"] == pytest.approx(0, abs=1e-3)
 
 
 @pytest.mark.parametrize(("n_drawn", "kind"), [(0, "model"), (8, "model"), (9, "conformal")])
