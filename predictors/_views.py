@@ -120,5 +120,5 @@ class Views:
         return np.array([static_costs(live).macs if live else 0, static_costs(graph).macs], float)
 
 
-#: The views of every cell of NAS-Bench-201 fit, in about 60 MB.
+#: What a predictor needs of every cell of NAS-Bench-201 fits, in about 60 MB.
 _MAX_ROWS = 100_000
