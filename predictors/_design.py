@@ -39,31 +39,32 @@ class _View:
 class _Belief:
     """What one process knows: covariances of candidates with the networks that matter, updated by every choice.
 
-    `crossed` (n, r) with the reference, `variance` (n,) of the candidates, all relative to the base.
+    `crossed` (n, r) with the reference, `variance` (n,) of the candidates and `errors` (n,) of measuring them, all
+    relative to the base.
     """
 
     view: _View
     scales: Array
-    noise: float
     weight: float
     crossed: Array
     variance: Array
+    errors: Array
     steps: list[Array]
 
     def information(self) -> Array:
         """Return what measuring each candidate adds to the logarithm of the determinant (D-optimality), shape (n,)."""
-        return np.asarray(np.log1p(self.variance / self.noise**2))
+        return np.asarray(np.log1p(self.variance / self.errors))
 
     def gain(self) -> Array:
         """Return by how much measuring each candidate lowers the mean variance of the reference, shape (n,)."""
-        return np.asarray((self.crossed**2).mean(axis=1) / (self.variance + self.noise**2))
+        return np.asarray((self.crossed**2).mean(axis=1) / (self.variance + self.errors))
 
     def learn(self, place: int, reference: Sequence[int]) -> None:
         """Take a measurement of the candidate at `place` into account."""
         column = np.asarray(self.scales**2 @ self.view.column(place))
         for step in self.steps:
             column = column - step * step[place]
-        step = column / np.sqrt(max(float(column[place]), 0.0) + self.noise**2)
+        step = column / np.sqrt(max(float(column[place]), 0.0) + self.errors[place])
         self.steps.append(step)
         self.crossed = self.crossed - np.outer(step, step[list(reference)])
         self.variance = np.maximum(self.variance - step**2, 0.0)
@@ -94,10 +95,7 @@ def choose_next(
     One after the other, each choice taken into account in the next (active learning by Cohn's criterion, Seo et al.
     2000), averaged over the settings and graphs in which what is `measured` leaves belief. `barred` as above.
     """
-    beliefs = _posterior(candidates.join(measured), mixture, reference)
-    for place in range(len(candidates), len(candidates) + len(measured)):
-        for belief in beliefs:
-            belief.learn(place, reference)
+    beliefs = _posterior(candidates, measured, mixture, reference)
     return _greedy(beliefs, _Belief.gain, n, reference, barred)
 
 
@@ -122,33 +120,39 @@ def _greedy(
 
 def _prior(rows: Rows, settings: Settings, reference: Sequence[int]) -> list[_Belief]:
     """Return beliefs before anything is measured; each graph weighs by how little is uncertain in it."""
-    likeliest = np.argsort(-settings.log_prior)[:_SETTINGS]
-    shares = np.exp(settings.log_prior[likeliest] - settings.log_prior[likeliest[0]])
+    likeliest = settings.take(np.argsort(-settings.log_prior)[:_SETTINGS])
+    shares = np.exp(likeliest.log_prior - likeliest.log_prior[0])
     found = []
     for mode in range(len(rows.base)):
-        view = _View(rows, mode, rows.base[mode])
-        beliefs = _beliefs(
-            view, settings.scales[likeliest], settings.noise[likeliest], shares / shares.sum(), reference
-        )
+        errors = np.repeat(likeliest.noise[:, None] ** 2, len(rows), axis=1)
+        beliefs = _beliefs(_View(rows, mode, rows.base[mode]), likeliest, shares / shares.sum(), errors, reference)
         for belief in beliefs:
             belief.weight /= float(belief.variance[list(reference)].mean())
         found += beliefs
     return found
 
 
-def _posterior(rows: Rows, mixture: Mixture, reference: Sequence[int]) -> list[_Belief]:
+def _posterior(candidates: Rows, measured: Rows, mixture: Mixture, reference: Sequence[int]) -> list[_Belief]:
+    """Return beliefs that know what was measured, as far as each measurement is believed."""
+    rows = candidates.join(measured)
+    likeliest = np.arange(_SETTINGS)
     found = []
     for stage, base, weight in mixture.components(rows):
-        kept = slice(_SETTINGS)
+        settings = stage.settings.take(likeliest)
+        new = np.repeat(settings.noise[:, None] ** 2, len(candidates), axis=1)
+        errors = np.hstack([new, stage.explained.variances[likeliest]])
         view = _View(rows, stage.mode, base)
-        found += _beliefs(view, stage.scales[kept], stage.noise[kept], weight * stage.shares[kept], reference)
+        found += _beliefs(view, settings, weight * stage.shares[likeliest], errors, reference)
+    for belief in found:
+        for place in range(len(candidates), len(rows)):
+            belief.learn(place, reference)
     return found
 
 
-def _beliefs(view: _View, scales: Array, noises: Array, weights: Array, reference: Sequence[int]) -> list[_Belief]:
-    crossed = np.tensordot(scales**2, view.crossed(reference), 1)
-    variance = scales**2 @ own_products(view.rows, view.mode, view.base)
+def _beliefs(view: _View, settings: Settings, weights: Array, errors: Array, reference: Sequence[int]) -> list[_Belief]:
+    crossed = settings.covariances(view.crossed(reference))
+    variance = settings.covariances(own_products(view.rows, view.mode, view.base))
     return [
-        _Belief(view, scales[i], float(noises[i]), float(weights[i]), crossed[i], variance[i], [])
-        for i in range(len(scales))
+        _Belief(view, settings.scales[i], float(weights[i]), crossed[i], variance[i], errors[i], [])
+        for i in range(len(weights))
     ]

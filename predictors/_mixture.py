@@ -1,7 +1,7 @@
 """Gaussian processes of a network's time, averaged over which graph a device runs and how far each view is trusted.
 
 A time is modelled relative to a base (what other devices, or sums of features, say), so that errors are relative:
-y / base = f + noise. f is a sum of six independent parts, each with a scale of its own: a constant, other devices'
+y / base = f + error. f is a sum of six independent parts, each with a scale of its own: a constant, other devices'
 times, features of the graph that runs, the kernels a runtime may make of it, decisions, and pairs of decisions. With
 ten measurements no scale can be fitted; many are drawn instead and weighted by their evidence (Rasmussen and Williams
 2006, Eq. 2.30), the more so the better they explain the other devices from each other.
@@ -15,6 +15,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
+
+from predictors._evidence import TAILS_VARIANCE, Explained, explain
 
 Array = NDArray[np.float64]
 
@@ -71,11 +73,24 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """Scales of PARTS, shape (m, 6), noise (m,) and the logarithm of how likely each is beforehand (m,)."""
+    """Scales of PARTS, shape (m, 6), and of errors (m,), and the logarithm of how likely each is beforehand (m,)."""
 
     scales: Array
     noise: Array
     log_prior: Array
+
+    def take(self, places: NDArray[np.intp]) -> Settings:
+        """Return some of the settings."""
+        return Settings(*(item[places] for item in vars(self).values()))
+
+    def covariances(self, parts: Array) -> Array:
+        """Return the covariances of all settings, shape (m, ...), of those of the parts at scale 1, (6, ...)."""
+        return np.tensordot(self.scales**2, parts, 1)
+
+    @property
+    def noise_variance(self) -> Array:
+        """Return the variance of the error of a new measurement, shape (m,)."""
+        return self.noise**2 * TAILS_VARIANCE
 
     def without(self, part: str) -> Settings:
         """Return the same settings with one of PARTS left out."""
@@ -109,41 +124,22 @@ def products(first: Rows, second: Rows, mode: int, bases: tuple[Array, Array]) -
     return np.stack(parts) / np.outer(*bases)
 
 
-def log_evidence(covariances: Array, settings: Settings, relative: Array) -> tuple[Array, Array, Array]:
-    """Return log-evidence (m,), weights K^-1 y (m, n) and roots of the inverses K^-1 (m, n, n) for relative times (n,).
-
-    A root R is lower^-T of K's Cholesky factor: R R^T = K^-1.
-    """
-    n = len(relative)
-    kernels = np.tensordot(settings.scales**2, covariances, 1)
-    kernels[:, range(n), range(n)] += settings.noise[:, None] ** 2 + 1e-9
-    factors = np.linalg.cholesky(kernels)
-    roots = np.swapaxes(np.linalg.inv(factors), 1, 2)
-    whitened = relative @ roots
-    half_log_det = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
-    evidence = -0.5 * (whitened**2).sum(axis=1) - half_log_det - 0.5 * n * np.log(2 * np.pi)
-    return evidence, (roots @ whitened[:, :, None])[:, :, 0], roots
-
-
 @dataclass(frozen=True, eq=False)
 class Stage:
     """Gaussian processes of one graph on the same measured networks, relative to one base.
 
-    `log_weights` (m,) of the settings that were kept, `scale_s` the seconds of a base of 1. For each setting, with K
-    the covariance of the measured networks' `relative` times (k,): `weights` K^-1 relative (m, k), and `roots`
-    (m, k, k) whose product with their transpose is K^-1.
+    `log_weights` (m,) of the `settings` that were kept, `scale_s` the seconds of a base of 1; `explained` is what each
+    makes of the measured networks' `relative` times (k,).
     """
 
     mode: int
     measured: Rows
     base: Array
     scale_s: float
-    scales: Array
-    noise: Array
+    settings: Settings
     log_weights: Array
     relative: Array
-    weights: Array
-    roots: Array
+    explained: Explained
 
     @property
     def shares(self) -> Array:
@@ -157,37 +153,37 @@ class Stage:
     def moments(self, rows: Rows, base: Array) -> tuple[Array, Array]:
         """Return seconds and the variance of a new measurement by every setting, (m, n) each, in (square) seconds."""
         crossed = self._crossed(rows, base)
-        own = self.scales**2 @ own_products(rows, self.mode, base)
-        explained = ((crossed @ self.roots) ** 2).sum(axis=2)
-        relative = np.maximum(own - explained, 0.0) + self.noise[:, None] ** 2
+        own = self.settings.covariances(own_products(rows, self.mode, base))
+        explained = ((crossed @ self.explained.roots) ** 2).sum(axis=2)
+        relative = np.maximum(own - explained, 0.0) + self.settings.noise_variance[:, None]
         return self._means(crossed, base), relative * (base * self.scale_s) ** 2
 
     def terms(self, rows: Rows, base: Array) -> Array:
         """Return the terms of the means, shape (m, 1 + sources + 4, n): constant, each source, the further parts."""
         covariances = products(rows, self.measured, self.mode, (base, self.base))
-        parts = np.einsum("mg,gij,mj->mgi", self.scales**2, covariances, self.weights) * base
-        weights = (self.weights / self.base) @ self.measured.sources[self.mode] * self.scales[:, [1]] ** 2
+        squares, solved = self.settings.scales**2, self.explained.weights
+        parts = np.einsum("mg,gij,mj->mgi", squares, covariances, solved) * base
+        weights = (solved / self.base) @ self.measured.sources[self.mode] * squares[:, [PARTS.index("sources")]]
         sources = weights[:, :, None] * rows.sources[self.mode].T
         return np.asarray(np.concatenate([parts[:, :1], sources, parts[:, 2:]], axis=1) * self.scale_s)
 
     def leave_one_out(self) -> tuple[Array, Array, Array]:
         """Return for each measured network what each setting says that has not seen it, shape (m, n) each.
 
-        Mean in seconds, variance in square seconds (Rasmussen and Williams 2006, Eq. 5.12), and the logarithm of the
-        setting's weight without the network: its evidence less what the network adds to it (Eq. 5.10).
+        Mean in seconds, variance of a measurement in square seconds, and the logarithm of the setting's weight without
+        the network.
         """
-        diagonal = (self.roots**2).sum(axis=2)
-        error = self.weights / diagonal
+        mean, variance, added = self.explained.leave_one_out(self.relative)
         unit = self.base * self.scale_s
-        added = 0.5 * (np.log(diagonal / (2 * np.pi)) - error**2 * diagonal) - np.log(unit)
-        return (self.relative - error) * unit, unit**2 / diagonal, self.log_weights[:, None] - added
+        measured = variance + self.settings.noise_variance[:, None]
+        return mean * unit, measured * unit**2, self.log_weights[:, None] - added + np.log(unit)
 
     def _crossed(self, rows: Rows, base: Array) -> Array:
         """Return the covariance by every setting of networks with the measured ones, shape (m, n, measured)."""
-        return np.asarray(np.tensordot(self.scales**2, products(rows, self.measured, self.mode, (base, self.base)), 1))
+        return self.settings.covariances(products(rows, self.measured, self.mode, (base, self.base)))
 
     def _means(self, crossed: Array, base: Array) -> Array:
-        return np.asarray((crossed @ self.weights[:, :, None])[:, :, 0] * base * self.scale_s)
+        return np.asarray((crossed @ self.explained.weights[:, :, None])[:, :, 0] * base * self.scale_s)
 
 
 def own_products(rows: Rows, mode: int, base: Array) -> Array:
@@ -201,17 +197,14 @@ def fit_stage(mode: int, measured: Rows, base: Array, times: Array, settings: Se
     """Return the processes of a graph given networks (n,) and their seconds; those of little evidence are left out."""
     relative = times / base
     scale_s = float(np.median(relative))
-    covariances = products(measured, measured, mode, (base, base))
-    evidence, weights, roots = log_evidence(covariances, settings, relative / scale_s)
+    covariances = settings.covariances(products(measured, measured, mode, (base, base)))
+    explained = explain(covariances, settings.noise, relative / scale_s)
     # The density is that of the times, not of the relative ones: only so can graphs be compared.
-    scores = evidence + settings.log_prior - np.log(base * scale_s).sum()
+    scores = explained.log_evidence + settings.log_prior - np.log(base * scale_s).sum()
     kept = np.argsort(-scores)[:_KEPT]
     # What was left out counts for the graph, too.
-    scores_kept = scores[kept] + logsumexp(scores) - logsumexp(scores[kept])
-    return Stage(
-        mode, measured, base, scale_s, settings.scales[kept], settings.noise[kept], scores_kept, relative / scale_s,
-        weights[kept], roots[kept],
-    )  # fmt: skip
+    weights = scores[kept] + logsumexp(scores) - logsumexp(scores[kept])
+    return Stage(mode, measured, base, scale_s, settings.take(kept), weights, relative / scale_s, explained.take(kept))
 
 
 class Mixture:
@@ -232,17 +225,21 @@ class Mixture:
         #: How likely each graph is to be the one that runs, shape (modes,).
         self.mode_weights = np.exp(totals - logsumexp(totals))
 
-    def moments(self, rows: Rows, spread: bool = True) -> tuple[Array, Array]:
-        """Return mean and standard deviation of a new measurement in seconds, shape (n,) each; 0 without `spread`."""
-        parts = [self._moments(rows.take(slice(at, at + _ROWS)), spread) for at in range(0, len(rows), _ROWS)]
+    def moments(self, rows: Rows, spread: bool = True, equally: bool = False) -> tuple[Array, Array]:
+        """Return mean and standard deviation of a new measurement in seconds, shape (n,) each; 0 without `spread`.
+
+        `equally` believes all graphs alike.
+        """
+        parts = [self._moments(rows.take(slice(at, at + _ROWS)), spread, equally) for at in range(0, len(rows), _ROWS)]
         mean, deviation = (np.concatenate(item) for item in zip(*parts, strict=True))
         return np.maximum(mean, self.fastest_s / 3), deviation
 
-    def components(self, rows: Rows) -> list[tuple[Stage, Array, float]]:
+    def components(self, rows: Rows, equally: bool = False) -> list[tuple[Stage, Array, float]]:
         """Return the stages that matter with the base of every network and their weight."""
+        weights = np.full_like(self.mode_weights, 1 / len(self._stages)) if equally else self.mode_weights
         return [
             (last, self._second_base(first, rows), float(weight))
-            for (first, last), weight in zip(self._stages, self.mode_weights, strict=True)
+            for (first, last), weight in zip(self._stages, weights, strict=True)
             if weight > _LEAST_WEIGHT
         ]
 
@@ -271,9 +268,9 @@ class Mixture:
         total = centred.sum(axis=0)
         return np.asarray(centred @ total / max(float(total @ total), 1e-300))[1:]
 
-    def _moments(self, rows: Rows, spread: bool) -> tuple[Array, Array]:
+    def _moments(self, rows: Rows, spread: bool, equally: bool) -> tuple[Array, Array]:
         means, weights, variances = [], [], []
-        for stage, base, weight in self.components(rows):
+        for stage, base, weight in self.components(rows, equally):
             weights.append(stage.shares * weight)
             if spread:
                 mean, variance = stage.moments(rows, base)

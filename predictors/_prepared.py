@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilnas.records import Architecture, canonical_json
+from predictors._evidence import explain
 from predictors._graph_features import MODES
-from predictors._mixture import Rows, Settings, draw_settings, log_evidence, products
+from predictors._mixture import Rows, Settings, draw_settings, products
 from predictors._sources import Source, source_space
 from predictors._surrogates import Surrogate, fit_surrogate, views_of_rows
 from predictors._views import Views, views_of
@@ -130,6 +131,6 @@ def _weighted(prepared: Prepared, sources: Sequence[Source], seed: int) -> Setti
             rows = prepared.rows([source.architectures[i] for i in places], without=source.name)
             base = rows.base[own.mode]
             relative = source.latency_s[places] / base
-            covariances = products(rows, rows, own.mode, (base, base))
-            total += log_evidence(covariances, settings, relative / np.median(relative))[0]
+            covariances = settings.covariances(products(rows, rows, own.mode, (base, base)))
+            total += explain(covariances, settings.noise, relative / np.median(relative)).log_evidence
     return replace(settings, log_prior=_BELIEVED * total / (_REPEATS * len(sources)))

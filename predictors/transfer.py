@@ -23,7 +23,8 @@ from search_spaces._base import SearchSpace
 
 #: Networks chosen before the first is measured; the rest follow one by one, and from so many on several at a time.
 _FIRST, _SEVERAL_FROM, _SEVERAL = 5, 20, 5
-#: Until so many are measured, and until so sure which graph runs, what is least certain itself is measured next.
+#: Until so many are measured, and until so sure which graph runs, what is least certain itself is measured next; until
+#: so many, no graph is believed more than the others.
 _EXPLORED, _SURE = 8, 0.9
 #: From so many on, their median tells whether the model predicts too fast or too slow as a whole.
 _CENTRED_FROM = 20
@@ -96,8 +97,9 @@ class Transfer(Predictor):
                 return [places[i] for i in chosen]
             known = prepared.rows([item for item, is_live in zip(measured, live, strict=True) if is_live])
             mixture = Mixture(known, np.asarray(latency_s, dtype=float)[live], prepared.settings)
-            if len(known) < _EXPLORED or mixture.mode_weights.max() < _SURE:
-                mean, deviation = mixture.moments(rows)
+            exploring = len(known) < _EXPLORED
+            if exploring or mixture.mode_weights.max() < _SURE:
+                mean, deviation = mixture.moments(rows, equally=exploring)
                 return [places[int(np.argmax(deviation / mean))]]
             several = _SEVERAL if len(known) >= _SEVERAL_FROM else 1
             chosen = _design.choose_next(rows, min(n, several), reference, known, mixture, same)
