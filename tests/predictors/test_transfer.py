@@ -15,7 +15,7 @@ from hilnas.cli import cli
 from hilnas.errors import UsageError
 from predictors._graph_features import FEATURES, MODES, mode_features
 from predictors._kernels import KERNEL_FEATURES, kernel_features
-from predictors._mixture import Stage, fit_stage, products
+from predictors._mixture import PARTS, Mixture, Stage, fit_stage, products
 from predictors._prepared import prepare
 from predictors._sources import Source, source_of
 from predictors.transfer import Transfer
@@ -127,6 +127,44 @@ def test_what_has_not_seen_a_network_is_what_the_others_say() -> None:
             expected = multivariate_normal(cov=inner, allow_singular=True).logpdf(truth[rest])
             expected += stage.explained.terms[m, rest].sum()
             assert log_weights[m, i] == pytest.approx(expected, abs=1e-5)
+
+
+def test_graphs_and_settings_are_weighed_without_the_network_that_is_left_out() -> None:
+    prepared = prepare(SPACE, SOURCES, 0)
+    settings = prepared.settings.take(np.arange(8))
+    rows, truth = prepared.rows(POOL[:9]), times("live", n_pool=1e-4)[:9]
+    truth[4] *= 1.3
+    mixture = Mixture(rows, truth, settings)
+    means, _ = mixture.leave_one_out()
+    for i in range(9):
+        rest = [j for j in range(9) if j != i]
+        log_weights, said = [], []
+        for _, stage in mixture._stages:
+            left = fit_stage(stage.mode, rows.take(rest), stage.base[rest], truth[rest], settings)
+            log_weights.append(left.log_weights)
+            said.append(left.means(rows.take([i]), stage.base[[i]])[:, 0])
+        weights = np.exp(np.concatenate(log_weights) - np.max(np.concatenate(log_weights)))
+        assert means[i] == pytest.approx(weights @ np.concatenate(said) / weights.sum(), rel=0.01)
+
+
+def test_graphs_can_be_believed_alike() -> None:
+    rows = prepare(SPACE, SOURCES, 0).rows(POOL[:40])
+    mixture = Mixture(rows.take(range(6)), times("live")[:6], prepare(SPACE, SOURCES, 0).settings)
+    mixture.mode_weights = np.full(3, 1 / 3)
+    alike = mixture.moments(rows)
+    mixture.mode_weights = np.array([1.0, 0.0, 0.0])
+    np.testing.assert_allclose(mixture.moments(rows, equally=True), alike)
+    assert not np.allclose(mixture.moments(rows), alike)
+
+
+def test_kernels_do_not_choose_the_first_networks() -> None:
+    predictor = Transfer(SPACE, sources=SOURCES)
+    chosen = predictor.choose(POOL, 5)
+    settings = predictor._prepare().settings
+    scales = settings.scales.copy()
+    scales[:, PARTS.index("kernels")] = 50.0
+    predictor._prepared = replace(predictor._prepare(), settings=replace(settings, scales=scales))
+    assert predictor.choose(POOL, 5) == chosen
 
 
 def test_one_spoiled_measurement_does_not_spoil_the_rest() -> None:
