@@ -157,6 +157,23 @@ def test_graphs_can_be_believed_alike() -> None:
     assert not np.allclose(mixture.moments(rows), alike)
 
 
+def test_until_eight_are_measured_no_graph_is_believed_more() -> None:
+    truth = times("live")
+    predictor = Transfer(SPACE, sources=SOURCES)
+    chosen = measured(predictor, truth, 6)
+    prepared = predictor._prepare()
+    mixture = Mixture(prepared.rows([POOL[i] for i in chosen]), truth[chosen], prepared.settings)
+    forms = {SPACE.canonical(POOL[i]) for i in chosen}
+    others = [i for i, item in enumerate(POOL) if SPACE.canonical(item) not in forms]
+
+    def least_certain(equally: bool) -> str:
+        mean, deviation = mixture.moments(prepared.rows([POOL[i] for i in others]), equally=equally)
+        return SPACE.canonical(POOL[others[int(np.argmax(deviation / mean))]])
+
+    following = predictor.choose(POOL, 1, [POOL[i] for i in chosen], truth[chosen])
+    assert SPACE.canonical(POOL[following[0]]) == least_certain(equally=True) != least_certain(equally=False)
+
+
 def test_kernels_do_not_choose_the_first_networks() -> None:
     predictor = Transfer(SPACE, sources=SOURCES)
     chosen = predictor.choose(POOL, 5)
