@@ -1,9 +1,9 @@
 """How well Gaussian processes explain measurements of which some are far off.
 
-Something else ran, or a device throttled: single times are off by a half where most are right to a few percent. Errors are
-therefore distributed as Student's t: each is normal, with a precision of its own that is drawn from a Gamma
-distribution. What is known of these precisions is found by variational inference (Tipping and Lawrence 2005),
-for all processes at once.
+Something else ran, or a device throttled: single times are off by a half where most are right to a few percent.
+Errors are therefore distributed as Student's t: each is normal, with a precision of its own that is drawn from a Gamma
+distribution. What is known of these precisions is found by variational inference (Tipping and Lawrence 2005), for all
+processes at once.
 """
 
 from __future__ import annotations
