@@ -296,6 +296,7 @@ def test_disturbed_measurements_do_not_lift_all_predictions(monkeypatch: pytest.
     truth = times("as_trained", n_pool=1e-4)
     seen = truth[:24] * np.where(np.arange(24) % 3 == 0, 1.2, 1.0)
     centred = offset(seen, truth)
+    assert offset(truth[:24] * np.where(np.arange(24) % 4 == 0, 1.5, 1.0), truth) < 0.05
     monkeypatch.setattr("predictors.transfer._CENTRED_FROM", 25)
     assert centred < 0.5 * offset(seen, truth)
 
