@@ -37,7 +37,7 @@ class TrialRequest:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The figures of one seed; None where they are not defined."""
+    """The figures of one seed; None where they are not defined; `violation_rate` is 0 where no network is accepted."""
 
     spearman: float | None
     kendall: float | None
@@ -46,7 +46,7 @@ class Trial:
     mape: float | None
     coverage_90: float | None
     interval_width: float | None
-    violation_rate: float | None
+    violation_rate: float
     acceptance_rate: float | None
     best_source_spearman: float | None
     best_source_within_10: float | None

@@ -139,9 +139,10 @@ def _one(bench: _Bench, request: TrialRequest, seed: int) -> _Outcome:
     scores = evaluate(truth, predictions, limit_s)
     best, spearman, within = _best_source(bench, taken, held)
     accepted = acceptance(truth, predictions.upper_s, limit_s)
+    # A seed that accepts nothing violates nothing: its acceptance says what that is worth.
     trial = Trial(
         scores.spearman, scores.kendall, scores.within_5, scores.within_10, scores.mape, scores.coverage,
-        scores.interval_width, scores.violation_upper, accepted, spearman, within,
+        scores.interval_width, scores.violation_upper or 0.0, accepted, spearman, within,
     )  # fmt: skip
     return _Outcome(trial, len(held), best, predictor.parameters())
 

@@ -13,6 +13,7 @@ from scipy.stats import multivariate_normal, spearmanr
 
 from hilnas.cli import cli
 from hilnas.errors import UsageError
+from predictors._design import _SETTINGS, _posterior
 from predictors._graph_features import FEATURES, MODES, mode_features
 from predictors._kernels import KERNEL_FEATURES, kernel_features
 from predictors._mixture import PARTS, Mixture, Stage, fit_stage, products
@@ -172,6 +173,20 @@ def test_until_eight_are_measured_no_graph_is_believed_more() -> None:
 
     following = predictor.choose(POOL, 1, [POOL[i] for i in chosen], truth[chosen])
     assert SPACE.canonical(POOL[following[0]]) == least_certain(equally=True) != least_certain(equally=False)
+
+
+def test_what_is_chosen_next_doubts_measurements_as_predictions_do() -> None:
+    rows = prepare(SPACE, SOURCES, 0).rows(POOL[:60])
+    truth = times("live")[:9]
+    truth[4] *= 2.0
+    known, others = rows.take(range(9)), rows.take(range(9, 60))
+    mixture = Mixture(known, truth, prepare(SPACE, SOURCES, 0).settings)
+    beliefs = iter(_posterior(others, known, mixture, range(5)))
+    for stage, base, _ in mixture.components(others):
+        _, variances = stage.moments(others, base)
+        for m in range(_SETTINGS):
+            expected = variances[m] / (base * stage.scale_s) ** 2 - stage.settings.noise_variance[m]
+            np.testing.assert_allclose(next(beliefs).variance[:51], expected, rtol=1e-4, atol=1e-9)
 
 
 def test_kernels_do_not_choose_the_first_networks() -> None:

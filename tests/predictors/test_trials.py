@@ -145,6 +145,11 @@ def test_two_measurements_are_enough(evaluate, predictor):
     assert found["mape"]["mean"] is not None and found["n_evaluated"] >= 60
 
 
+def test_where_no_network_is_accepted_none_violates(evaluate):
+    found = evaluate("--predictor", "macs_baseline", "--target", "table:cells/plain", "--budget", "2", "--seeds", "3")
+    assert found["acceptance_rate"]["mean"] == 0 and found["violation_rate"]["mean"] == 0
+
+
 def test_twins_are_measured_once_and_not_judged_on(workspace):
     with pytest.raises(UsageError, match="1 distinct connected architectures"):
         run_trials(workspace, CELLS, TrialRequest("transfer", "table:cells/twins", budget=2, seeds=1))
