@@ -39,8 +39,8 @@ class _View:
 class _Belief:
     """What one process knows: covariances of candidates with the networks that matter, updated by every choice.
 
-    `crossed` (n, r) with the reference, `variance` (n,) of the candidates, `errors` (n,) the variance of measuring each;
-    all relative to the base.
+    `crossed` (n, r) with the reference, `variance` (n,) of the candidates, `errors` (n,) those of measuring each; all
+    relative to the base.
     """
 
     view: _View
